@@ -1,0 +1,171 @@
+// The vector vocabulary of the CPU kernels, and the choice of instruction set at run time.
+//
+// A kernel is written once, in a .inl file, in terms of the names below (vf, lanes, load, fmadd, ...), every function of
+// it marked CUTTLE_TARGET; foreach_isa.inl compiles the file once in each of the namespaces cpu::avx512, cpu::avx2 and
+// cpu::baseline. So a portable build carries all three and no machine flag of the user's is needed.
+#pragma once
+
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "cuttle/core/error.hpp"
+
+#if defined(__x86_64__)
+#define CUTTLE_X86 1
+#include <immintrin.h>
+#define CUTTLE_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define CUTTLE_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#else
+#define CUTTLE_X86 0
+#endif
+#define CUTTLE_INLINE inline __attribute__((always_inline))
+
+namespace cuttle::cpu {
+
+enum class Isa { baseline, avx2, avx512 };
+
+namespace detail {
+inline Isa widest_isa() noexcept {
+#if CUTTLE_X86
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
+    return Isa::avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
+#endif
+  return Isa::baseline;
+}
+inline std::atomic<Isa>& chosen_isa() noexcept {
+  static std::atomic<Isa> chosen{widest_isa()};
+  return chosen;
+}
+}  // namespace detail
+
+// The instruction set that the kernels run with: the widest the processor has, unless set_isa chose a narrower one.
+inline Isa isa() noexcept { return detail::chosen_isa().load(std::memory_order_relaxed); }
+
+// For tests and measurements. Throws where the processor lacks it.
+inline void set_isa(Isa wanted) {
+  require(wanted <= detail::widest_isa(), "set_isa: this processor lacks the instruction set asked for");
+  detail::chosen_isa().store(wanted, std::memory_order_relaxed);
+}
+
+// Calls CUTTLE_ISA_CALL(f, args...): f in the namespace of the chosen instruction set.
+#if CUTTLE_X86
+#define CUTTLE_ISA_CALL(f, ...)                                                     \
+  (::cuttle::cpu::isa() == ::cuttle::cpu::Isa::avx512 ? ::cuttle::cpu::avx512::f(__VA_ARGS__) \
+   : ::cuttle::cpu::isa() == ::cuttle::cpu::Isa::avx2 ? ::cuttle::cpu::avx2::f(__VA_ARGS__)   \
+                                                      : ::cuttle::cpu::baseline::f(__VA_ARGS__))
+#else
+#define CUTTLE_ISA_CALL(f, ...) (::cuttle::cpu::baseline::f(__VA_ARGS__))
+#endif
+
+#if CUTTLE_X86
+namespace avx512 {
+#define CUTTLE_T CUTTLE_TARGET_AVX512 CUTTLE_INLINE
+inline constexpr int lanes = 16;
+inline constexpr int vector_registers = 32;
+using vf = __m512;   // lanes floats
+using vm = __mmask16;  // one truth value a lane
+CUTTLE_T vf load(const float* p) { return _mm512_loadu_ps(p); }
+CUTTLE_T vf load_first(const float* p, int n) {  // the first n lanes, zeros elsewhere
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p);
+}
+CUTTLE_T void store(float* p, vf v) { _mm512_storeu_ps(p, v); }
+CUTTLE_T void store_first(float* p, vf v, int n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), v);
+}
+CUTTLE_T vf set1(float x) { return _mm512_set1_ps(x); }
+CUTTLE_T vf zero() { return _mm512_setzero_ps(); }
+CUTTLE_T vf add(vf a, vf b) { return _mm512_add_ps(a, b); }
+CUTTLE_T vf sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+CUTTLE_T vf mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+CUTTLE_T vf fmadd(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }    // a*b + c
+CUTTLE_T vf fnmadd(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a*b
+CUTTLE_T vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
+CUTTLE_T vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
+CUTTLE_T vm less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+CUTTLE_T vf select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }  // m ? a : b
+CUTTLE_T float reduce_min(vf a) { return _mm512_reduce_min_ps(a); }
+CUTTLE_T float reduce_add(vf a) { return _mm512_reduce_add_ps(a); }
+#undef CUTTLE_T
+}  // namespace avx512
+
+namespace avx2 {
+#define CUTTLE_T CUTTLE_TARGET_AVX2 CUTTLE_INLINE
+inline constexpr int lanes = 8;
+inline constexpr int vector_registers = 16;
+using vf = __m256;
+using vm = __m256;
+CUTTLE_T __m256i first_mask(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+CUTTLE_T vf load(const float* p) { return _mm256_loadu_ps(p); }
+CUTTLE_T vf load_first(const float* p, int n) { return _mm256_maskload_ps(p, first_mask(n)); }
+CUTTLE_T void store(float* p, vf v) { _mm256_storeu_ps(p, v); }
+CUTTLE_T void store_first(float* p, vf v, int n) { _mm256_maskstore_ps(p, first_mask(n), v); }
+CUTTLE_T vf set1(float x) { return _mm256_set1_ps(x); }
+CUTTLE_T vf zero() { return _mm256_setzero_ps(); }
+CUTTLE_T vf add(vf a, vf b) { return _mm256_add_ps(a, b); }
+CUTTLE_T vf sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+CUTTLE_T vf mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+CUTTLE_T vf fmadd(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+CUTTLE_T vf fnmadd(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
+CUTTLE_T vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }
+CUTTLE_T vf vmax(vf a, vf b) { return _mm256_max_ps(a, b); }
+CUTTLE_T vm less(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+CUTTLE_T vf select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
+CUTTLE_T float reduce_min(vf a) {
+  __m128 m = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  m = _mm_min_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_min_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
+CUTTLE_T float reduce_add(vf a) {
+  __m128 m = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  m = _mm_add_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_add_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
+#undef CUTTLE_T
+}  // namespace avx2
+#endif
+
+// Four floats in the compiler's own vectors: SSE2, NEON or whatever the target has. fmadd rounds twice where the target
+// has no fma; nothing whose bits are promised may use it.
+namespace baseline {
+#define CUTTLE_T CUTTLE_INLINE
+inline constexpr int lanes = 4;
+inline constexpr int vector_registers = 16;
+typedef float vf __attribute__((vector_size(16)));
+typedef std::int32_t vm __attribute__((vector_size(16)));
+CUTTLE_T vf load(const float* p) {
+  vf v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+CUTTLE_T vf load_first(const float* p, int n) {
+  vf v = {};
+  std::memcpy(&v, p, static_cast<std::size_t>(n) * sizeof(float));
+  return v;
+}
+CUTTLE_T void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
+CUTTLE_T void store_first(float* p, vf v, int n) { std::memcpy(p, &v, static_cast<std::size_t>(n) * sizeof(float)); }
+CUTTLE_T vf set1(float x) { return vf{x, x, x, x}; }
+CUTTLE_T vf zero() { return vf{}; }
+CUTTLE_T vf add(vf a, vf b) { return a + b; }
+CUTTLE_T vf sub(vf a, vf b) { return a - b; }
+CUTTLE_T vf mul(vf a, vf b) { return a * b; }
+CUTTLE_T vf fmadd(vf a, vf b, vf c) { return a * b + c; }
+CUTTLE_T vf fnmadd(vf a, vf b, vf c) { return c - a * b; }
+CUTTLE_T vf vmin(vf a, vf b) { return a < b ? a : b; }
+CUTTLE_T vf vmax(vf a, vf b) { return a > b ? a : b; }
+CUTTLE_T vm less(vf a, vf b) { return a < b; }
+CUTTLE_T vf select(vm m, vf a, vf b) { return m ? a : b; }
+CUTTLE_T float reduce_min(vf a) { return std::fmin(std::fmin(a[0], a[1]), std::fmin(a[2], a[3])); }
+CUTTLE_T float reduce_add(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+#undef CUTTLE_T
+}  // namespace baseline
+
+}  // namespace cuttle::cpu
