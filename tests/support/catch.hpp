@@ -3,10 +3,8 @@
 
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
-namespace cuttle_test { using Catch::Approx; }
 #else
 #include <catch2/catch.hpp>
-namespace cuttle_test { using Catch::Approx; }
 #endif
 
 #include <atomic>
@@ -14,6 +12,15 @@ namespace cuttle_test { using Catch::Approx; }
 #include <string>
 
 namespace cuttle_test {
+
+#if defined(CATCH_VERSION_MAJOR) && CATCH_VERSION_MAJOR >= 3
+using Catch::Approx;
+inline auto contains(const std::string& text) { return Catch::Matchers::ContainsSubstring(text); }
+#else
+using Catch::Detail::Approx;
+// A matcher for CHECK_THROWS_WITH: the message holds `text`.
+inline auto contains(const std::string& text) { return Catch::Contains(text); }
+#endif
 
 // Test cases that left early because what they need is not here; the main function prints the count.
 inline std::atomic<int>& skipped_tests() {

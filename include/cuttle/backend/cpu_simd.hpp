@@ -23,6 +23,12 @@
 #define CUTTLE_X86 0
 #endif
 #define CUTTLE_INLINE inline __attribute__((always_inline))
+// Before a loop over registers whose count is a constant: arrays of vectors stay in registers only when it is unrolled.
+#if defined(__clang__)
+#define CUTTLE_UNROLL _Pragma("unroll")
+#else
+#define CUTTLE_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 namespace cuttle::cpu {
 
@@ -85,12 +91,25 @@ CUTTLE_T vf sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 CUTTLE_T vf mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 CUTTLE_T vf fmadd(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }    // a*b + c
 CUTTLE_T vf fnmadd(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a*b
-CUTTLE_T vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
-CUTTLE_T vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
+// Masked by all ones: the plain forms make g++ 12 warn of a variable that its own header leaves uninitialised.
+CUTTLE_T vf vmin(vf a, vf b) { return _mm512_maskz_min_ps(static_cast<__mmask16>(-1), a, b); }
+CUTTLE_T vf vmax(vf a, vf b) { return _mm512_maskz_max_ps(static_cast<__mmask16>(-1), a, b); }
 CUTTLE_T vm less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 CUTTLE_T vf select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }  // m ? a : b
-CUTTLE_T float reduce_min(vf a) { return _mm512_reduce_min_ps(a); }
-CUTTLE_T float reduce_add(vf a) { return _mm512_reduce_add_ps(a); }
+CUTTLE_T bool any(vm m) { return m != 0; }
+CUTTLE_T __m256 upper_half(vf a) { return _mm512_maskz_extractf32x8_ps(static_cast<__mmask8>(-1), a, 1); }
+CUTTLE_T float reduce_min(vf a) {
+  const __m256 h = _mm256_min_ps(_mm512_castps512_ps256(a), upper_half(a));
+  __m128 m = _mm_min_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  m = _mm_min_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_min_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
+CUTTLE_T float reduce_add(vf a) {
+  const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), upper_half(a));
+  __m128 m = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  m = _mm_add_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_add_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
 #undef CUTTLE_T
 }  // namespace avx512
 
@@ -118,6 +137,7 @@ CUTTLE_T vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }
 CUTTLE_T vf vmax(vf a, vf b) { return _mm256_max_ps(a, b); }
 CUTTLE_T vm less(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 CUTTLE_T vf select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
+CUTTLE_T bool any(vm m) { return _mm256_movemask_ps(m) != 0; }
 CUTTLE_T float reduce_min(vf a) {
   __m128 m = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   m = _mm_min_ps(m, _mm_movehl_ps(m, m));
@@ -163,6 +183,7 @@ CUTTLE_T vf vmin(vf a, vf b) { return a < b ? a : b; }
 CUTTLE_T vf vmax(vf a, vf b) { return a > b ? a : b; }
 CUTTLE_T vm less(vf a, vf b) { return a < b; }
 CUTTLE_T vf select(vm m, vf a, vf b) { return m ? a : b; }
+CUTTLE_T bool any(vm m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }
 CUTTLE_T float reduce_min(vf a) { return std::fmin(std::fmin(a[0], a[1]), std::fmin(a[2], a[3])); }
 CUTTLE_T float reduce_add(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 #undef CUTTLE_T

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <unordered_map>
@@ -26,6 +27,13 @@ struct PoolStatistics {
 
 namespace detail {
 
+// The address sanitizer's functions in a program built with it, null in all others: a block of the pool is poisoned
+// past the bytes asked for, and as a whole while it is free, so that the sanitizer sees tensors as it sees malloc.
+extern "C" void cuttle_asan_poison(const void*, std::size_t) __asm__("__asan_poison_memory_region")
+    __attribute__((weak));
+extern "C" void cuttle_asan_unpoison(const void*, std::size_t) __asm__("__asan_unpoison_memory_region")
+    __attribute__((weak));
+
 // One pool for each device. Blocks are rounded up to one of eight sizes per power of two, so that shapes which differ a
 // little from step to step share blocks at a waste of at most one eighth.
 class Pool {
@@ -41,46 +49,26 @@ class Pool {
   explicit Pool(Device device) : device_(device) {}
 
   void* take(std::size_t bytes) {
-    bytes = rounded(bytes);
-    {
-      std::lock_guard lock(mutex_);
-      ++statistics_.requests;
-      auto found = free_.find(bytes);
-      if (found != free_.end() && !found->second.empty()) {
-        void* block = found->second.back();
-        found->second.pop_back();
-        return block;
-      }
-      ++statistics_.allocations;
-      statistics_.bytes_held += bytes;
-    }
-    try {
-      return allocate(bytes);
-    } catch (...) {
-      std::lock_guard lock(mutex_);
-      statistics_.bytes_held -= bytes;
-      throw;
-    }
+    void* block = take_rounded(rounded(bytes));
+    mark(block, rounded(bytes), bytes);
+    return block;
   }
 
   void give(void* block, std::size_t bytes) noexcept {
     bytes = rounded(bytes);
+    mark(block, bytes, 0);
     std::lock_guard lock(mutex_);
     try {
       free_[bytes].push_back(block);
     } catch (...) {
       release(block, bytes);
-      statistics_.bytes_held -= bytes;
     }
   }
 
   void trim() noexcept {
     std::lock_guard lock(mutex_);
     for (auto& [bytes, blocks] : free_) {
-      for (void* block : blocks) {
-        release(block, bytes);
-        statistics_.bytes_held -= bytes;
-      }
+      for (void* block : blocks) release(block, bytes);
       blocks.clear();
     }
   }
@@ -91,24 +79,57 @@ class Pool {
   }
 
  private:
-  void* allocate(std::size_t bytes) {
+  void* take_rounded(std::size_t bytes) {
+    {
+      std::lock_guard lock(mutex_);
+      ++statistics_.requests;
+      auto found = free_.find(bytes);
+      if (found != free_.end() && !found->second.empty()) {
+        void* block = found->second.back();
+        found->second.pop_back();
+        return block;
+      }
+      ++statistics_.allocations;
+    }
+    void* block = nullptr;
+    try {
+      block = allocate(bytes);
+    } catch (const std::exception&) {
+      // Blocks of other sizes may be all that stands in the way.
+      trim();
+      block = allocate(bytes);
+    }
+    std::lock_guard lock(mutex_);
+    statistics_.bytes_held += bytes;
+    return block;
+  }
+
+  void* allocate(std::size_t bytes) const {
     if (!device_.is_cpu()) return table_of(device_).allocate(device_.index, bytes);
     constexpr std::size_t huge_page = std::size_t{2} << 20;
     const bool huge = bytes >= 2 * huge_page;
     void* block = std::aligned_alloc(huge ? huge_page : alignment,
                                      huge ? (bytes + huge_page - 1) / huge_page * huge_page : bytes);
     if (!block) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
     // Activations of hundreds of MB on 4 KB pages spend a tenth of a convolution on page walks.
     if (huge) ::madvise(block, bytes, MADV_HUGEPAGE);
-#endif
     return block;
   }
 
+  // Back to the system; the caller holds the mutex.
   void release(void* block, std::size_t bytes) noexcept {
+    statistics_.bytes_held -= bytes;
+    mark(block, bytes, bytes);
     if (device_.is_cpu()) return std::free(block);
     if (const seam::Table* table = seam::cuda_table().load(std::memory_order_acquire))
       table->release(device_.index, block, bytes);
+  }
+
+  // Tells the address sanitizer that the first `used` of the block's bytes may be touched, and no others.
+  void mark(void* block, std::size_t bytes, std::size_t used) const noexcept {
+    if (!cuttle_asan_poison || !device_.is_cpu()) return;
+    cuttle_asan_poison(block, bytes);
+    cuttle_asan_unpoison(block, used);
   }
 
   Device device_;

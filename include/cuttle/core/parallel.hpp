@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -14,30 +15,29 @@
 
 #include "cuttle/core/error.hpp"
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-
 namespace cuttle {
 
 namespace detail {
 
+// OpenMP's own functions where the program holds an OpenMP runtime, null where it does not. Asked at run time, because
+// of two translation units, one with -fopenmp and one without, the linker keeps one copy of an inline function.
+extern "C" int cuttle_omp_get_max_threads() __asm__("omp_get_max_threads") __attribute__((weak));
+extern "C" void cuttle_omp_set_num_threads(int) __asm__("omp_set_num_threads") __attribute__((weak));
+
 // A user's -fopenmp makes Eigen split products by thread count, which changes bits; inside our work it is held to one.
 class SingleThreadedOpenMp {
  public:
-#if defined(_OPENMP)
-  SingleThreadedOpenMp() noexcept : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~SingleThreadedOpenMp() { omp_set_num_threads(before_); }
+  SingleThreadedOpenMp() noexcept : before_(cuttle_omp_get_max_threads ? cuttle_omp_get_max_threads() : 1) {
+    if (before_ > 1) cuttle_omp_set_num_threads(1);
+  }
+  ~SingleThreadedOpenMp() {
+    if (before_ > 1) cuttle_omp_set_num_threads(before_);
+  }
+  SingleThreadedOpenMp(const SingleThreadedOpenMp&) = delete;
+  SingleThreadedOpenMp& operator=(const SingleThreadedOpenMp&) = delete;
 
  private:
   int before_;
-#else
-  SingleThreadedOpenMp() noexcept {}
-  ~SingleThreadedOpenMp() {}
-#endif
- public:
-  SingleThreadedOpenMp(const SingleThreadedOpenMp&) = delete;
-  SingleThreadedOpenMp& operator=(const SingleThreadedOpenMp&) = delete;
 };
 
 inline bool& inside_parallel_region() noexcept {
@@ -120,8 +120,13 @@ class ThreadPool {
     inside = false;
   }
 
+  // Where the system refuses another thread, those that there are do the work: the results are the same.
   void start_workers() {
-    while (static_cast<int>(workers_.size()) + 1 < threads()) workers_.emplace_back([this, seen = generation_] { worker(seen); });
+    try {
+      while (static_cast<int>(workers_.size()) + 1 < threads())
+        workers_.emplace_back([this, seen = generation_] { worker(seen); });
+    } catch (const std::system_error&) {
+    }
   }
 
   // seen: the last generation before this worker was started, so that it joins the very next one.
@@ -169,9 +174,10 @@ class ThreadPool {
 // Number of threads the library may use; at first the number of cores. It never changes a result.
 inline int num_threads() noexcept { return detail::ThreadPool::instance().threads(); }
 
-// Sets it (at least 1). Not to be called while another thread is inside the library.
+// Sets it (at least 1). Waits until no other thread is inside a parallel_for; throws when called from inside one.
 inline void set_num_threads(int threads) {
   require(threads >= 1, "set_num_threads: at least 1, got ", threads);
+  require(!detail::inside_parallel_region(), "set_num_threads: called from inside a parallel_for");
   detail::ThreadPool::instance().set_threads(threads);
 }
 

@@ -1,6 +1,7 @@
 // Shape: up to six extents, held inline so that making one never allocates.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -13,6 +14,8 @@ namespace cuttle {
 class Shape {
  public:
   static constexpr int max_rank = 6;
+  // Products of extents, and bytes, stay far from overflow: a corrupt file's extents are refused, not wrapped around.
+  static constexpr std::int64_t max_numel = std::int64_t{1} << 48;
 
   Shape() = default;
   Shape(std::initializer_list<std::int64_t> extents) {
@@ -32,6 +35,9 @@ class Shape {
   void push_back(std::int64_t extent) {
     require(rank_ < max_rank, "Shape: at most ", max_rank, " extents");
     require(extent >= 0, "Shape: extent ", rank_, " is negative (", extent, ")");
+    std::int64_t left = max_numel;
+    for (std::int64_t known : *this) left /= std::max<std::int64_t>(known, 1);
+    require(extent <= left, "Shape: more than 2^48 elements in ", *this, " times ", extent);
     extents_[static_cast<std::size_t>(rank_++)] = extent;
   }
   const std::int64_t* begin() const noexcept { return extents_.data(); }

@@ -1,0 +1,26 @@
+# How this project builds its own programs and tests; nothing here reaches a user's target.
+option(CUTTLE_NATIVE "Build the project's own targets with cuttle::native" OFF)
+option(CUTTLE_SANITIZE "Build the project's own targets with the address and undefined-behaviour sanitizers" OFF)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+
+add_library(cuttle_own_flags INTERFACE)
+# Contraction off: the tests compare bits between builds.
+target_compile_options(cuttle_own_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Werror
+                                                  -ffp-contract=off)
+if(CUTTLE_SANITIZE)
+  target_compile_options(
+    cuttle_own_flags INTERFACE -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)
+  target_link_options(cuttle_own_flags INTERFACE -fsanitize=address,undefined)
+endif()
+target_link_libraries(cuttle_own_flags INTERFACE cuttle::cuttle $<$<BOOL:${CUTTLE_NATIVE}>:cuttle::native>)
+
+# A program of this project from one or more sources.
+function(cuttle_add_program name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE cuttle_own_flags)
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}")
+endfunction()

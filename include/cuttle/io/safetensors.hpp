@@ -1,0 +1,309 @@
+// The safetensors format, strictly (https://github.com/huggingface/safetensors, "Format"): eight bytes with the length
+// of the header, little endian; a JSON header; the tensors' bytes, row-major, without gaps.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <ostream>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "cuttle/core/tensor.hpp"
+#include "cuttle/io/file.hpp"
+#include "cuttle/io/json.hpp"
+
+namespace cuttle {
+
+// Elements go between file and memory as they are.
+static_assert(std::endian::native == std::endian::little, "cuttle reads and writes files on little-endian hosts only");
+
+enum class Dtype { BOOL, U8, I8, F8_E5M2, F8_E4M3, I16, U16, F16, BF16, I32, U32, F32, I64, U64, F64 };
+
+namespace detail {
+
+struct DtypeTraits {
+  std::string_view name;
+  std::int64_t bytes;
+};
+
+inline constexpr std::array<DtypeTraits, 15> dtypes{{{"BOOL", 1},
+                                                     {"U8", 1},
+                                                     {"I8", 1},
+                                                     {"F8_E5M2", 1},
+                                                     {"F8_E4M3", 1},
+                                                     {"I16", 2},
+                                                     {"U16", 2},
+                                                     {"F16", 2},
+                                                     {"BF16", 2},
+                                                     {"I32", 4},
+                                                     {"U32", 4},
+                                                     {"F32", 4},
+                                                     {"I64", 8},
+                                                     {"U64", 8},
+                                                     {"F64", 8}}};
+
+constexpr const DtypeTraits& traits_of(Dtype dtype) { return dtypes[static_cast<std::size_t>(dtype)]; }
+
+inline Dtype parse_dtype(std::string_view name) {
+  const auto found = std::find_if(dtypes.begin(), dtypes.end(), [name](const auto& d) { return d.name == name; });
+  require(found != dtypes.end(), "unknown dtype \"", name, '"');
+  return static_cast<Dtype>(found - dtypes.begin());
+}
+
+// Levenshtein's distance, for naming what a misspelt name may have meant.
+inline std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace detail
+
+inline std::ostream& operator<<(std::ostream& out, Dtype dtype) { return out << detail::traits_of(dtype).name; }
+
+// The dtype whose elements are T's: double, float, and the integers of 8 to 64 bits.
+template <class T>
+constexpr Dtype dtype_of() {
+  static_assert((std::is_floating_point_v<T> && sizeof(T) <= 8) || (std::is_integral_v<T> && !std::is_same_v<T, bool>),
+                "no safetensors dtype has elements of this type");
+  if constexpr (std::is_floating_point_v<T>) {
+    return sizeof(T) == 8 ? Dtype::F64 : Dtype::F32;
+  } else if constexpr (std::is_signed_v<T>) {
+    return sizeof(T) == 8 ? Dtype::I64 : sizeof(T) == 4 ? Dtype::I32 : sizeof(T) == 2 ? Dtype::I16 : Dtype::I8;
+  } else {
+    return sizeof(T) == 8 ? Dtype::U64 : sizeof(T) == 4 ? Dtype::U32 : sizeof(T) == 2 ? Dtype::U16 : Dtype::U8;
+  }
+}
+
+// A safetensors file, checked whole when it is opened: IoError for anything the format does not allow. Tensors are
+// copied out on request, so the file may go away before they do.
+class SafetensorsFile {
+ public:
+  static constexpr std::uint64_t max_header_bytes = 100'000'000;
+
+  explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(path) {
+    parse(file_->bytes());
+  }
+  // The same from memory, which must outlive this object; `name` stands for the path in errors.
+  SafetensorsFile(std::span<const std::byte> bytes, std::string name) : path_(std::move(name)) { parse(bytes); }
+
+  const std::string& path() const noexcept { return path_; }
+  const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
+  // Every tensor's name, sorted.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : entries_) names.push_back(name);
+    return names;
+  }
+  bool contains(const std::string& name) const { return entries_.contains(name); }
+  const Shape& shape(const std::string& name) const { return at(name).shape; }
+  Dtype dtype(const std::string& name) const { return at(name).dtype; }
+  // The tensor's elements as they lie in the file, aligned to nothing.
+  std::span<const std::byte> bytes(const std::string& name) const { return at(name).bytes; }
+
+  // A copy of the tensor, whose dtype must be T's own.
+  template <class T>
+  Tensor<T> tensor(const std::string& name) const {
+    const Entry& entry = at(name);
+    check(entry.dtype == dtype_of<T>(), "tensor \"", name, "\" is ", entry.dtype, ' ', entry.shape, ", not ",
+          dtype_of<T>());
+    auto tensor = Tensor<T>::empty(entry.shape);
+    if (!entry.bytes.empty()) std::memcpy(tensor.data(), entry.bytes.data(), entry.bytes.size());
+    return tensor;
+  }
+  // The same, with F32 also given as double, which is exact.
+  template <class T>
+  Tensor<T> tensor_or_widen(const std::string& name) const {
+    if constexpr (std::is_same_v<T, double>) {
+      if (dtype(name) == Dtype::F32) {
+        const auto narrow = tensor<float>(name);
+        auto wide = Tensor<double>::empty(narrow.shape());
+        std::copy_n(narrow.data(), narrow.numel(), wide.data());
+        return wide;
+      }
+    }
+    return tensor<T>(name);
+  }
+
+ private:
+  struct Entry {
+    Dtype dtype;
+    Shape shape;
+    std::span<const std::byte> bytes;
+  };
+
+  template <class... Parts>
+  void check(bool ok, const Parts&... reason) const {
+    if (!ok) [[unlikely]]
+      throw IoError(path_, concat(reason...));
+  }
+
+  const Entry& at(const std::string& name) const {
+    const auto found = entries_.find(name);
+    check(found != entries_.end(), "no tensor \"", name, '"', found == entries_.end() ? suggestion(name) : "");
+    return found->second;
+  }
+
+  std::string suggestion(const std::string& name) const {
+    std::vector<std::pair<std::size_t, std::string_view>> near;
+    for (const auto& [other, entry] : entries_) near.emplace_back(detail::edit_distance(name, other), other);
+    const std::size_t count = std::min<std::size_t>(near.size(), 3);
+    std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(count), near.end());
+    std::string text = concat(" among its ", near.size());
+    for (std::size_t i = 0; i < count; ++i) text += concat(i ? ", " : "; nearest: ", '"', near[i].second, '"');
+    return text;
+  }
+
+  void parse(std::span<const std::byte> bytes) {
+    check(bytes.size() >= 8, "not a safetensors file: ", bytes.size(), " bytes");
+    std::uint64_t length;
+    std::memcpy(&length, bytes.data(), 8);
+    check(length <= max_header_bytes, "not a safetensors file: a header of ", length, " bytes");
+    check(length <= bytes.size() - 8, "cut short: a header of ", length, " bytes in a file of ", bytes.size());
+    const std::string_view header(reinterpret_cast<const char*>(bytes.data() + 8), static_cast<std::size_t>(length));
+    check(header.starts_with('{'), "not a safetensors file: its header is no JSON object");
+    try {
+      read_header(Json::parse(header), bytes.subspan(8 + header.size()));
+    } catch (const IoError&) {
+      throw;
+    } catch (const Error& error) {
+      throw IoError(path_, concat("header: ", error.what()));
+    }
+  }
+
+  void read_header(const Json& header, std::span<const std::byte> data) {
+    std::vector<std::tuple<std::int64_t, std::int64_t, std::string_view>> extents;
+    for (const auto& [name, value] : header.object()) {
+      if (name == "__metadata__") {
+        for (const auto& [key, text] : value.object()) metadata_.emplace(key, text.string());
+        continue;
+      }
+      try {
+        const auto [first, last] = read_entry(name, value, data);
+        extents.emplace_back(first, last, name);
+      } catch (const Error& error) {
+        throw IoError(path_, concat("tensor \"", name, "\": ", error.what()));
+      }
+    }
+    std::sort(extents.begin(), extents.end());
+    std::int64_t end = 0;
+    for (const auto& [first, last, name] : extents) {
+      check(first == end, "tensor \"", name, "\" starts at byte ", first, " where the one before ends at ", end);
+      end = last;
+    }
+    check(static_cast<std::size_t>(end) == data.size(), "the tensors end at byte ", end, " of ", data.size());
+  }
+
+  std::pair<std::int64_t, std::int64_t> read_entry(const std::string& name, const Json& value,
+                                                   std::span<const std::byte> data) {
+    require(value.object().size() == 3, "needs dtype, shape and data_offsets, and nothing else");
+    Entry entry{detail::parse_dtype(value.at("dtype").string()), {}, {}};
+    // Extents of zero count as one, so that every partial product of the shape is safe to form.
+    std::int64_t most = detail::traits_of(entry.dtype).bytes;
+    for (const Json& extent : value.at("shape").array()) {
+      entry.shape.push_back(extent.integer());
+      require(!__builtin_mul_overflow(most, std::max<std::int64_t>(extent.integer(), 1), &most), "shape too large");
+    }
+    const auto& offsets = value.at("data_offsets").array();
+    require(offsets.size() == 2, "data_offsets needs two numbers");
+    const std::int64_t first = offsets[0].integer(), last = offsets[1].integer();
+    require(0 <= first && first <= last, "data_offsets [", first, ", ", last, "] are out of order");
+    require(static_cast<std::size_t>(last) <= data.size(), "cut short: ends at byte ", last, " of ", data.size());
+    const std::int64_t needed = entry.shape.numel() * detail::traits_of(entry.dtype).bytes;
+    require(last - first == needed, entry.dtype, ' ', entry.shape, " needs ", needed, " bytes, has ", last - first);
+    entry.bytes = data.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(needed));
+    entries_.emplace(name, entry);
+    return {first, last};
+  }
+
+  std::string path_;
+  std::optional<MappedFile> file_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// Collects tensors and writes them as one file. The bytes depend on names, values and metadata alone, not on the order
+// of the calls: metadata by key, tensors by element size from large to small (which aligns them all), then by name.
+class SafetensorsWriter {
+ public:
+  // Keeps a handle to the tensor, not a copy (one from another device is copied to the host).
+  template <class T>
+  SafetensorsWriter& add(const std::string& name, const Tensor<T>& tensor) {
+    require(tensor.defined(), "SafetensorsWriter: tensor \"", name, "\" is undefined");
+    require(name != "__metadata__", "SafetensorsWriter: the name __metadata__ is taken by the format");
+    auto host = std::make_shared<const Tensor<T>>(tensor.to(Device::cpu()));
+    const auto bytes = std::as_bytes(host->span());
+    const bool is_new = entries_.try_emplace(name, Entry{dtype_of<T>(), tensor.shape(), bytes, host}).second;
+    require(is_new, "SafetensorsWriter: tensor \"", name, "\" is there already");
+    return *this;
+  }
+  SafetensorsWriter& set_metadata(const std::string& key, std::string value) {
+    metadata_[key] = std::move(value);
+    return *this;
+  }
+
+  // Writes through write_file_atomically; the tensors' bytes go from where they are, without a copy.
+  void write(const std::filesystem::path& path) const {
+    std::vector<const std::pair<const std::string, Entry>*> order;
+    for (const auto& entry : entries_) order.push_back(&entry);
+    const auto element_bytes = [](const auto* entry) { return detail::traits_of(entry->second.dtype).bytes; };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](const auto* a, const auto* b) { return element_bytes(a) > element_bytes(b); });
+
+    Json::Object header;
+    if (!metadata_.empty()) header.emplace_back("__metadata__", Json::Object(metadata_.begin(), metadata_.end()));
+    std::vector<std::span<const std::byte>> parts(1);
+    std::size_t offset = 0;
+    for (const auto* item : order) {
+      const auto& [name, entry] = *item;
+      const std::size_t end = offset + entry.bytes.size();
+      header.emplace_back(name, Json::Object{{"dtype", detail::traits_of(entry.dtype).name},
+                                             {"shape", Json::Array(entry.shape.begin(), entry.shape.end())},
+                                             {"data_offsets", Json::Array{offset, end}}});
+      parts.push_back(entry.bytes);
+      offset = end;
+    }
+    std::string text = Json(std::move(header)).dump();
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    const std::uint64_t length = text.size();
+    require(length <= SafetensorsFile::max_header_bytes, "SafetensorsWriter: the header has ", length, " bytes");
+    text.insert(0, reinterpret_cast<const char*>(&length), 8);
+    parts[0] = std::as_bytes(std::span(text));
+    write_file_atomically(path, parts);
+  }
+
+ private:
+  struct Entry {
+    Dtype dtype;
+    Shape shape;
+    std::span<const std::byte> bytes;
+    std::shared_ptr<const void> keep;
+  };
+
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+}  // namespace cuttle

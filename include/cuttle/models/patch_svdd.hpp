@@ -1,0 +1,247 @@
+// Patch SVDD as a detector (Yi and Yoon, ACCV 2020, section 3.4): the trained encoder, the mean image, and the embeddings
+// of normal patches. The distance of a patch to its nearest normal one is its anomaly; maps of both scales are multiplied
+// and the largest pixel is the image's score.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuttle/data/resize.hpp"
+#include "cuttle/models/patch_svdd_training.hpp"
+#include "cuttle/models/state.hpp"
+#include "cuttle/ops/distribute_scores.hpp"
+#include "cuttle/ops/nearest_patch.hpp"
+#include "cuttle/ops/standardize.hpp"
+
+namespace cuttle {
+
+// How an image becomes pictures of the one size that the networks see.
+struct WorkingSize {
+  std::int64_t size = 256;
+  // Unset: every image is resized to size x size. Set: an image larger than that is cut into tiles that overlap by at
+  // least this many pixels, after it has been enlarged where a side is shorter than `size`.
+  std::optional<std::int64_t> tile_overlap;
+
+  // The pictures of an image: bytes (n, size, size, 3), and where each lies in the image of `extent` rows and columns
+  // that was cut up.
+  struct Pictures {
+    Tensor<std::uint8_t> images;
+    std::vector<Tile> tiles;
+    std::int64_t height, width;
+  };
+  Pictures pictures_of(const Image& image) const {
+    const bool tiled = tile_overlap && (image.size(0) > size || image.size(1) > size);
+    const std::int64_t height = tiled ? std::max(image.size(0), size) : size;
+    const std::int64_t width = tiled ? std::max(image.size(1), size) : size;
+    const Image whole = to_rgb(resize(image, height, width));
+    Pictures pictures{{}, cover_with_tiles(height, width, size, tiled ? *tile_overlap : 0), height, width};
+    pictures.images = Tensor<std::uint8_t>::empty({std::ssize(pictures.tiles), size, size, 3});
+    for (std::size_t i = 0; i < pictures.tiles.size(); ++i) {
+      const auto row = static_cast<std::int64_t>(i);
+      pictures.images.slice(row, row + 1).reshape({size, size, 3}).copy_from(crop(whole, pictures.tiles[i]));
+    }
+    return pictures;
+  }
+};
+
+// map (H,W): the anomaly of each pixel; score: the largest of them.
+struct AnomalyMap {
+  Tensor<float> map;
+  double score = 0;
+};
+
+class PatchSvdd {
+ public:
+  static constexpr const char* method = "patch_svdd";
+  static constexpr std::int64_t all_rows = -1;
+
+  // Takes over (shares) trained networks. mean (size,size,3); training describes the run for whoever reads the file.
+  PatchSvdd(PatchSvddNetworks<float> networks, Tensor<float> mean, const WorkingSize& working_size, Json training = {})
+      : networks_(std::move(networks)),
+        mean_(std::move(mean)),
+        working_size_(working_size),
+        training_(std::move(training)) {
+    require(working_size.size >= PatchSvddSizes::large, "PatchSvdd: working size ", working_size.size,
+            " is below the larger patch, 64");
+    require(mean_.shape() == Shape({working_size.size, working_size.size, 3}), "PatchSvdd: mean has shape ",
+            mean_.shape(), ", expected (", working_size.size, ",", working_size.size, ",3)");
+    networks_.encoder.set_math(Math::fp32);
+  }
+
+  // Fills both banks with the embeddings of normal pictures, bytes (N,size,size,3). Of a scale with more than `rows`
+  // patches a seeded subset of that many is kept (all_rows keeps every patch, as the paper does). progress(done, N) is
+  // called now and then.
+  template <class Progress>
+  void fit_bank(const Tensor<std::uint8_t>& pictures, std::int64_t rows, std::uint64_t seed, Progress&& progress) {
+    require_pictures("fit_bank", pictures);
+    require(rows == all_rows || rows >= 1, "PatchSvdd::fit_bank: rows is ", rows, ", expected at least 1 or all");
+    const std::int64_t N = pictures.size(0);
+    BankRows small(N, patches_in(PatchSvddSizes::small, PatchSvddSizes::stride_small), rows, seed, 0);
+    BankRows large(N, patches_in(PatchSvddSizes::large, PatchSvddSizes::stride_large), rows, seed, 1);
+    for (std::int64_t n = 0; n < N; ++n) {
+      const PatchEmbeddings<float> embeddings = embed(pictures.slice(n, n + 1));
+      small.take(embeddings.small);
+      large.take(embeddings.large);
+      progress(n + 1, N);
+    }
+    bank_small_.emplace(small.rows);
+    bank_large_.emplace(large.rows);
+  }
+  void fit_bank(const Tensor<std::uint8_t>& pictures, std::int64_t rows, std::uint64_t seed) {
+    fit_bank(pictures, rows, seed, [](std::int64_t, std::int64_t) {});
+  }
+
+  // Maps (B,size,size) of pictures (B,size,size,3), bytes: the product of the two scales' distance maps.
+  Tensor<float> maps_of(const Tensor<std::uint8_t>& pictures) const {
+    require_pictures("maps_of", pictures);
+    require(bank_small_ && bank_large_, "PatchSvdd::maps_of: the model has no bank yet; call fit_bank");
+    const PatchEmbeddings<float> embeddings = embed(pictures);
+    return multiply_maps(
+        distances(embeddings.large, *bank_large_, PatchSvddSizes::large, PatchSvddSizes::stride_large),
+        distances(embeddings.small, *bank_small_, PatchSvddSizes::small, PatchSvddSizes::stride_small));
+  }
+
+  // The anomaly of an image (H,W,1 or 3) of any size. Its map has the working size, or where the image is cut into tiles
+  // the image's own; there a pixel in several tiles takes the mean of their maps.
+  AnomalyMap score(const Image& image) const {
+    const WorkingSize::Pictures pictures = working_size_.pictures_of(image);
+    const std::int64_t size = working_size_.size, width = pictures.width;
+    AnomalyMap result{Tensor<float>::zeros({pictures.height, width}), 0};
+    Tensor<float> covered = Tensor<float>::zeros(result.map.shape());
+    for (std::size_t i = 0; i < pictures.tiles.size(); ++i) {
+      const auto row = static_cast<std::int64_t>(i);
+      const Tensor<float> part = maps_of(pictures.images.slice(row, row + 1));
+      const Tile& tile = pictures.tiles[i];
+      for (std::int64_t y = 0; y < size; ++y)
+        for (std::int64_t x = 0; x < size; ++x) {
+          const std::int64_t at = (tile.top + y) * width + tile.left + x;
+          result.map.data()[at] += part.data()[y * size + x];
+          covered.data()[at] += 1;
+        }
+    }
+    cpu::map(result.map.numel(), result.map.data(), result.map.data(), covered.data(),
+             [](float sum, float count) { return sum / count; });
+    result.score = static_cast<double>(max_over_pixels(result.map.reshape({1, pictures.height, width})).item());
+    return result;
+  }
+
+  const WorkingSize& working_size() const noexcept { return working_size_; }
+  const Tensor<float>& mean() const noexcept { return mean_; }
+  PatchSvddNetworks<float>& networks() noexcept { return networks_; }
+  const Json& training() const noexcept { return training_; }
+  // Rows of the two banks; 0 before fit_bank.
+  std::int64_t bank_rows_small() const noexcept { return bank_small_ ? bank_small_->size() : 0; }
+  std::int64_t bank_rows_large() const noexcept { return bank_large_ ? bank_large_->size() : 0; }
+
+  // The embeddings of all patches of pictures (B,size,size,3), bytes.
+  PatchEmbeddings<float> embed(const Tensor<std::uint8_t>& pictures) const {
+    return networks_.encoder.embed_images(standardize<float>(pictures, mean_));
+  }
+
+  // Everything that a score depends on, in one safetensors file that is there whole or not at all.
+  void save(const std::filesystem::path& path) {
+    require(bank_small_ && bank_large_, "PatchSvdd::save: the model has no bank yet; call fit_bank");
+    SafetensorsWriter file;
+    add_state<float>(file, networks_, "");
+    file.add("mean", mean_).add("bank_32", bank_small_->rows()).add("bank_64", bank_large_->rows());
+    Json::Object settings{{"size", Json(working_size_.size)},
+                          {"tile_overlap", working_size_.tile_overlap ? Json(*working_size_.tile_overlap) : Json()},
+                          {"training", training_}};
+    file.set_metadata("method", method)
+        .set_metadata("format_version", "1")
+        .set_metadata("settings", Json(std::move(settings)).dump());
+    file.write(path);
+  }
+
+  // IoError names the file and what does not fit: another method or version, a tensor that is missing, misshapen or not
+  // finite.
+  static PatchSvdd load(const std::filesystem::path& path) {
+    const SafetensorsFile file(path);
+    const auto metadata = [&](const char* key) {
+      const auto found = file.metadata().find(key);
+      if (found == file.metadata().end())
+        throw IoError(file.path(), concat("is no model of this library: its metadata lack \"", key, '"'));
+      return found->second;
+    };
+    if (metadata("method") != method)
+      throw IoError(file.path(), concat("is a model of method \"", metadata("method"), "\", not ", method));
+    if (metadata("format_version") != "1")
+      throw IoError(file.path(), concat("has format version ", metadata("format_version"), "; this library reads 1"));
+    try {
+      const Json settings = Json::parse(metadata("settings"));
+      WorkingSize working_size{settings.at("size").integer(), {}};
+      if (const Json& overlap = settings.at("tile_overlap"); !overlap.is_null())
+        working_size.tile_overlap = overlap.integer();
+      PatchSvddNetworks<float> networks{nn::Initializer(0)};
+      load_state<float>(networks, file, "");
+      const Tensor<float> mean = file.tensor<float>("mean");
+      for (const float x : mean.span()) require(std::isfinite(x), "tensor \"mean\" holds ", x);
+      PatchSvdd model(std::move(networks), mean, working_size, settings.at("training"));
+      model.bank_small_.emplace(file.tensor<float>("bank_32"));
+      model.bank_large_.emplace(file.tensor<float>("bank_64"));
+      for (const auto* bank : {&*model.bank_small_, &*model.bank_large_})
+        require(bank->dim() == PatchSvddSizes::D, "a bank has rows of length ", bank->dim(), ", not 64");
+      return model;
+    } catch (const IoError&) {
+      throw;
+    } catch (const Error& error) {
+      throw IoError(file.path(), error.what());
+    }
+  }
+
+ private:
+  // The kept rows of one scale, filled picture by picture.
+  struct BankRows {
+    std::vector<std::int64_t> kept;  // ascending, as rows of all pictures' patches one after the other
+    Tensor<float> rows;
+    std::size_t filled = 0;
+    std::int64_t passed = 0;
+
+    BankRows(std::int64_t pictures, std::int64_t patches, std::int64_t most, std::uint64_t seed, std::uint64_t scale) {
+      const std::int64_t all = pictures * patches;
+      constexpr std::uint64_t subset_streams = std::uint64_t{2} << 56;
+      kept = random_subset(all, most == all_rows ? all : std::min(all, most), seed, subset_streams + scale);
+      rows = Tensor<float>::empty({std::ssize(kept), PatchSvddSizes::D});
+    }
+    void take(const Tensor<float>& embeddings) {
+      constexpr std::int64_t D = PatchSvddSizes::D;
+      const std::int64_t patches = embeddings.numel() / D;
+      for (; filled < kept.size() && kept[filled] < passed + patches; ++filled)
+        std::copy_n(embeddings.data() + (kept[filled] - passed) * D, D,
+                    rows.data() + static_cast<std::int64_t>(filled) * D);
+      passed += patches;
+    }
+  };
+
+  void require_pictures(const char* where, const Tensor<std::uint8_t>& pictures) const {
+    const std::int64_t size = working_size_.size;
+    require(pictures.rank() == 4 && pictures.size(0) >= 1 && pictures.size(1) == size && pictures.size(2) == size &&
+                pictures.size(3) == 3,
+            "PatchSvdd::", where, ": pictures have shape ", pictures.shape(), ", expected (B,", size, ",", size, ",3)");
+  }
+  std::int64_t patches_in(std::int64_t patch_size, std::int64_t stride) const {
+    const std::int64_t grid = (working_size_.size - patch_size) / stride + 1;
+    return grid * grid;
+  }
+  // Distances of embeddings (B,I,J,64) to the bank, as maps.
+  Tensor<float> distances(const Tensor<float>& embeddings, const NearestPatchIndex<float>& bank,
+                          std::int64_t patch_size, std::int64_t stride) const {
+    const std::int64_t B = embeddings.size(0), I = embeddings.size(1), J = embeddings.size(2);
+    const Neighbours<float> nearest = bank.search(embeddings.reshape({B * I * J, PatchSvddSizes::D}));
+    return distribute_scores(nearest.distance.reshape({B, I, J}), patch_size, stride, working_size_.size,
+                             working_size_.size);
+  }
+
+  PatchSvddNetworks<float> networks_;
+  Tensor<float> mean_;
+  WorkingSize working_size_;
+  Json training_;
+  std::optional<NearestPatchIndex<float>> bank_small_, bank_large_;
+};
+
+}  // namespace cuttle

@@ -1,0 +1,33 @@
+// Optimisers over a ParameterArena.
+#pragma once
+
+#include <cstdint>
+
+#include "cuttle/nn/parameter.hpp"
+#include "cuttle/ops/adam.hpp"
+
+namespace cuttle::nn {
+
+// Adam with its moments, over all parameters of an arena at once.
+template <class T>
+class Adam {
+ public:
+  Adam(ParameterArena<T>& arena, const AdamOptions& options)
+      : arena_(&arena),
+        options_(options),
+        m_(Tensor<T>::zeros(arena.values().shape())),
+        v_(Tensor<T>::zeros(arena.values().shape())) {}
+
+  void set_learning_rate(double learning_rate) noexcept { options_.learning_rate = learning_rate; }
+
+  // One update from the arena's gradients.
+  void step() { adam(arena_->values(), arena_->grads(), m_, v_, ++steps_, options_); }
+
+ private:
+  ParameterArena<T>* arena_;
+  AdamOptions options_;
+  Tensor<T> m_, v_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace cuttle::nn

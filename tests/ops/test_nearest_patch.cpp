@@ -1,0 +1,386 @@
+// nearest_patch against its definition, bit for bit, on every instruction set and thread count.
+#include "cuttle/ops/nearest_patch.hpp"
+
+#include <bit>
+#include <functional>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "tests/support/catch.hpp"
+
+using cuttle::NearestPatchIndex;
+using cuttle::Neighbours;
+using cuttle::Tensor;
+namespace cpu = cuttle::cpu;
+
+namespace {
+
+// The definition, written once more: sort all rows by (d^2, index), d^2 = sum of fma((double)x_i-(double)y_i, same, acc).
+template <class T>
+Neighbours<T> oracle(const Tensor<T>& queries, const Tensor<T>& rows, int k) {
+  const std::int64_t Q = queries.size(0), N = rows.size(0), D = rows.size(1);
+  Neighbours<T> answer{Tensor<T>::empty({Q, k}), Tensor<std::int64_t>::empty({Q, k})};
+  std::vector<std::pair<double, std::int64_t>> ranked(static_cast<std::size_t>(N));
+  for (std::int64_t q = 0; q < Q; ++q) {
+    bool finite = true;
+    for (std::int64_t i = 0; i < D; ++i) finite = finite && std::isfinite(queries.data()[q * D + i]);
+    for (std::int64_t n = 0; n < N; ++n) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < D; ++i) {
+        const double difference =
+            static_cast<double>(queries.data()[q * D + i]) - static_cast<double>(rows.data()[n * D + i]);
+        sum = std::fma(difference, difference, sum);
+      }
+      ranked[static_cast<std::size_t>(n)] = {finite ? sum : 0, n};
+    }
+    std::partial_sort(ranked.begin(), ranked.begin() + std::min<std::int64_t>(k, N), ranked.end());
+    for (int j = 0; j < k; ++j) {
+      T& distance = answer.distance.data()[q * k + j];
+      std::int64_t& index = answer.index.data()[q * k + j];
+      if (!finite) {
+        distance = std::numeric_limits<T>::quiet_NaN();
+        index = -1;
+      } else if (j >= N) {
+        distance = std::numeric_limits<T>::infinity();
+        index = -1;
+      } else {
+        distance = static_cast<T>(std::sqrt(ranked[static_cast<std::size_t>(j)].first));
+        index = ranked[static_cast<std::size_t>(j)].second;
+      }
+    }
+  }
+  return answer;
+}
+
+// "" where both agree in every bit (any NaN equals any NaN), else the first place where they do not.
+template <class T>
+std::string difference(const Neighbours<T>& actual, const Neighbours<T>& expected) {
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  if (!(actual.distance.shape() == expected.distance.shape() && actual.index.shape() == expected.index.shape()))
+    return cuttle::concat("shapes ", actual.distance.shape(), " and ", actual.index.shape());
+  for (std::int64_t i = 0; i < expected.distance.numel(); ++i) {
+    const T a = actual.distance.data()[i], e = expected.distance.data()[i];
+    const std::int64_t row = actual.index.data()[i], expected_row = expected.index.data()[i];
+    const bool same = std::isnan(e) ? std::isnan(a) : std::bit_cast<Bits>(a) == std::bit_cast<Bits>(e);
+    if (!same || row != expected_row)
+      return cuttle::concat("place ", i, ": row ", row, " at ", a, ", expected row ", expected_row, " at ", e);
+  }
+  return "";
+}
+
+std::vector<cpu::Isa> instruction_sets() {
+  std::vector<cpu::Isa> sets;
+  for (cpu::Isa isa : {cpu::Isa::baseline, cpu::Isa::avx2, cpu::Isa::avx512})
+    if (isa <= cpu::detail::widest_isa()) sets.push_back(isa);
+  return sets;
+}
+
+// Puts back the instruction set and the number of threads.
+struct Restore {
+  cpu::Isa isa = cpu::isa();
+  int threads = cuttle::num_threads();
+  ~Restore() {
+    cpu::set_isa(isa);
+    cuttle::set_num_threads(threads);
+  }
+};
+
+template <class T>
+void check_everywhere(const Tensor<T>& queries, const Tensor<T>& rows, std::initializer_list<int> ks = {1, 2, 9}) {
+  const Restore restore;
+  INFO("queries " << queries.shape() << ", rows " << rows.shape());
+  const Neighbours<T> nine = oracle(queries, rows, 9);
+  for (int k : ks) {
+    Neighbours<T> expected{Tensor<T>::empty({queries.size(0), k}), Tensor<std::int64_t>::empty({queries.size(0), k})};
+    for (std::int64_t q = 0; q < queries.size(0); ++q)
+      for (int j = 0; j < k; ++j) {
+        expected.distance.data()[q * k + j] = nine.distance.data()[q * 9 + j];
+        expected.index.data()[q * k + j] = nine.index.data()[q * 9 + j];
+      }
+    for (cpu::Isa isa : instruction_sets()) {
+      cpu::set_isa(isa);
+      const NearestPatchIndex<T> index(rows);
+      for (int threads : {1, 2}) {
+        cuttle::set_num_threads(threads);
+        INFO("k " << k << ", instruction set " << static_cast<int>(isa) << ", threads " << threads);
+        CHECK(difference(index.search(queries, k), expected) == "");
+      }
+    }
+  }
+  CHECK(difference(NearestPatchIndex<T>(rows).search_by_definition(queries, 9), nine) == "");
+}
+
+using Random = std::mt19937_64;
+
+template <class T>
+Tensor<T> filled(std::int64_t rows, std::int64_t D, const std::function<double()>& value) {
+  Tensor<T> tensor = Tensor<T>::empty({rows, D});
+  for (T& x : tensor.span()) x = static_cast<T>(value());
+  return tensor;
+}
+
+template <class T>
+Tensor<T> gaussian(std::int64_t rows, std::int64_t D, Random& random, double scale = 1, double offset = 0) {
+  std::normal_distribution<double> normal;
+  return filled<T>(rows, D, [&] { return offset + scale * normal(random); });
+}
+
+template <class T>
+Tensor<T> integers(std::int64_t rows, std::int64_t D, int largest, Random& random) {
+  return filled<T>(rows, D, [&] { return static_cast<double>(random() % (2 * static_cast<unsigned>(largest) + 1)) - largest; });
+}
+
+// Nearly one-dimensional, far from the origin: 99 % of the variance along one direction.
+template <class T>
+Tensor<T> collapsed(std::int64_t rows, std::int64_t D, Random& random) {
+  std::normal_distribution<double> normal;
+  Tensor<T> tensor = Tensor<T>::empty({rows, D});
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const double along = 0.15 * normal(random);
+    for (std::int64_t i = 0; i < D; ++i)
+      tensor.data()[r * D + i] =
+          static_cast<T>((0.42 + (i % 2 ? along : -along)) / std::sqrt(static_cast<double>(D)) + 2e-4 * normal(random));
+  }
+  return tensor;
+}
+
+template <class T>
+Tensor<T> clustered(std::int64_t rows, std::int64_t D, std::uint64_t seed, Random& random) {
+  Random centres(seed);
+  const Tensor<T> centre = gaussian<T>(12, D, centres, 2);
+  Tensor<T> tensor = gaussian<T>(rows, D, random, 0.05);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto c = static_cast<std::int64_t>(random() % 12);
+    for (std::int64_t i = 0; i < D; ++i) tensor.data()[r * D + i] += centre.data()[c * D + i];
+  }
+  return tensor;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("nearest_patch: odd sizes agree with the definition to the bit", "[nearest_patch]", float, double) {
+  Random random(1);
+  for (std::int64_t N : {1, 33, 129, 515})
+    for (std::int64_t D : {1, 3, 33, 64, 129}) {
+      const std::int64_t Q = N == 129 ? 33 : 13;
+      check_everywhere(gaussian<TestType>(Q, D, random), gaussian<TestType>(N, D, random));
+      check_everywhere(integers<TestType>(Q, D, 1, random), integers<TestType>(N, D, 1, random));
+    }
+  check_everywhere(gaussian<TestType>(3, 515, random), gaussian<TestType>(129, 515, random));
+  check_everywhere(gaussian<TestType>(2, 4096, random), gaussian<TestType>(33, 4096, random), {1, 9});
+}
+
+TEST_CASE("nearest_patch: a bank of many blocks", "[nearest_patch]") {
+  Random random(2);
+  check_everywhere(gaussian<float>(30, 24, random), gaussian<float>(26000, 24, random));
+  check_everywhere(integers<float>(200, 3, 20, random), integers<float>(13001, 3, 20, random), {1, 9});
+}
+
+TEMPLATE_TEST_CASE("nearest_patch: collapsed, clustered and repeated rows", "[nearest_patch]", float, double) {
+  Random random(3);
+  check_everywhere(collapsed<TestType>(40, 64, random), collapsed<TestType>(3000, 64, random));
+  check_everywhere(clustered<TestType>(40, 33, 7, random), clustered<TestType>(2000, 33, 7, random));
+
+  // Every row many times, the copies far apart; some queries are rows of the bank.
+  const Tensor<TestType> base = gaussian<TestType>(40, 17, random);
+  Tensor<TestType> rows = Tensor<TestType>::empty({1111, 17}), queries = gaussian<TestType>(25, 17, random);
+  for (std::int64_t r = 0; r < rows.size(0); ++r)
+    std::copy_n(base.data() + static_cast<std::int64_t>(random() % 40) * 17, 17, rows.data() + r * 17);
+  std::copy_n(base.data(), 20 * 17, queries.data());
+  check_everywhere(queries, rows);
+  check_everywhere(queries, Tensor<TestType>::full({300, 17}, TestType(0.1)));
+  check_everywhere(Tensor<TestType>::zeros({3, 17}), Tensor<TestType>::zeros({100, 17}));
+}
+
+TEMPLATE_TEST_CASE("nearest_patch: rows that tie but for the rounding of the sum", "[nearest_patch]", float, double) {
+  // Row n is the query plus one vector of offsets in another order: equal distances on paper, not in the last bits.
+  Random random(4);
+  for (const double offset : {0.0, 100.0}) {
+    const std::int64_t D = 64, N = 900;
+    const Tensor<TestType> query = gaussian<TestType>(1, D, random, 1, offset);
+    std::vector<double> steps(static_cast<std::size_t>(D));
+    for (double& step : steps) step = static_cast<double>(static_cast<float>(random() % 1000) * 0x1p-9f);
+    Tensor<TestType> rows = Tensor<TestType>::empty({N, D});
+    for (std::int64_t n = 0; n < N; ++n) {
+      std::shuffle(steps.begin(), steps.end(), random);
+      for (std::int64_t i = 0; i < D; ++i)
+        rows.data()[n * D + i] =
+            static_cast<TestType>(static_cast<double>(query.data()[i]) + steps[static_cast<std::size_t>(i)]);
+    }
+    check_everywhere(query, rows);
+  }
+}
+
+TEMPLATE_TEST_CASE("nearest_patch: magnitudes at the ends of the range", "[nearest_patch]", float, double) {
+  Random random(5);
+  const double tiny = std::is_same_v<TestType, float> ? 1e-40 : 1e-170, huge = 1e30;
+  for (const double scale : {huge, tiny, 1e-20, 3e-45}) {
+    INFO("scale " << scale);
+    check_everywhere(gaussian<TestType>(13, 9, random, scale), gaussian<TestType>(515, 9, random, scale));
+  }
+  SECTION("a small spread on a large offset") {
+    check_everywhere(gaussian<TestType>(13, 33, random, 1e-2, 4096), gaussian<TestType>(515, 33, random, 1e-2, 4096));
+    check_everywhere(gaussian<TestType>(13, 33, random, 1e-20, 1), gaussian<TestType>(515, 33, random, 1e-20, 1));
+  }
+  SECTION("one row, and one query, far from everything") {
+    Tensor<TestType> rows = gaussian<TestType>(515, 9, random), queries = gaussian<TestType>(13, 9, random);
+    rows.data()[200 * 9 + 4] = static_cast<TestType>(1e30);
+    queries.data()[5 * 9] = static_cast<TestType>(-3e38);
+    check_everywhere(queries, rows);
+    check_everywhere(queries, rows.slice(0, 200));
+  }
+  SECTION("the largest finite values") {
+    const double largest = static_cast<double>(std::numeric_limits<TestType>::max());
+    const auto either = [&] { return random() % 2 ? largest : -largest; };
+    check_everywhere(filled<TestType>(5, 3, either), filled<TestType>(129, 3, either));
+  }
+}
+
+TEST_CASE("nearest_patch: doubles that differ below a float's last bit", "[nearest_patch]") {
+  Random random(6);
+  check_everywhere(gaussian<double>(13, 33, random, 1e-12, 1), gaussian<double>(515, 33, random, 1e-12, 1));
+  check_everywhere(gaussian<double>(13, 33, random, 1e200), gaussian<double>(129, 33, random, 1e200));
+  check_everywhere(gaussian<double>(13, 33, random, 1e-300), gaussian<double>(129, 33, random, 1e-300));
+}
+
+TEMPLATE_TEST_CASE("nearest_patch: NaN and infinity in a query", "[nearest_patch]", float, double) {
+  Random random(7);
+  Tensor<TestType> queries = gaussian<TestType>(14, 33, random);
+  queries.data()[0 * 33 + 32] = std::numeric_limits<TestType>::quiet_NaN();
+  queries.data()[5 * 33 + 1] = std::numeric_limits<TestType>::infinity();
+  queries.data()[13 * 33 + 0] = -std::numeric_limits<TestType>::infinity();
+  const Tensor<TestType> rows = gaussian<TestType>(129, 33, random);
+  check_everywhere(queries, rows);
+  const Neighbours<TestType> found = cuttle::nearest_patch(queries, rows, 2);
+  for (std::int64_t q : {0, 5, 13})
+    for (std::int64_t j : {0, 1}) {
+      CHECK(std::isnan(found.distance.data()[q * 2 + j]));
+      CHECK(found.index.data()[q * 2 + j] == -1);
+    }
+  CHECK(found.index.data()[2] >= 0);
+}
+
+TEST_CASE("nearest_patch: fewer rows than k, and no queries", "[nearest_patch]") {
+  const NearestPatchIndex<float> index(Tensor<float>::from({3, 1}, {0, 4, 1}));
+  const Neighbours<float> found = index.search(Tensor<float>::from({1, 1}, {3}), 5);
+  const Neighbours<float> expected{
+      Tensor<float>::from({1, 5}, {1, 2, 3, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()}),
+      Tensor<std::int64_t>::from({1, 5}, {1, 2, 0, -1, -1})};
+  CHECK(difference(found, expected) == "");
+  const Neighbours<float> none = index.search(Tensor<float>::empty({0, 1}), 2);
+  CHECK(none.distance.shape() == cuttle::Shape{0, 2});
+  CHECK(none.index.shape() == cuttle::Shape{0, 2});
+}
+
+TEST_CASE("nearest_patch: what is wrong is named", "[nearest_patch]") {
+  Tensor<float> rows = Tensor<float>::zeros({40, 3});
+  const NearestPatchIndex<float> index(rows);
+  using Catch::Matchers::Contains;
+  CHECK_THROWS_WITH(index.search(Tensor<float>::zeros({2, 4})), Contains("queries has shape [2, 4], expected (Q,3)"));
+  CHECK_THROWS_WITH(index.search(Tensor<float>::zeros({3})), Contains("queries has shape [3]"));
+  CHECK_THROWS_WITH(index.search(Tensor<float>::zeros({2, 3}), 0), Contains("k is 0"));
+  CHECK_THROWS_WITH(index.search(Tensor<float>::zeros({2, 3}), 10), Contains("k is 10"));
+  CHECK_THROWS_WITH(NearestPatchIndex<float>(Tensor<float>::zeros({0, 3})), Contains("empty bank"));
+  CHECK_THROWS_WITH(NearestPatchIndex<float>(Tensor<float>::zeros({5})), Contains("rows has shape [5]"));
+  CHECK_THROWS_WITH(NearestPatchIndex<float>(Tensor<float>::zeros({2, 0})), Contains("rows of length 0"));
+  CHECK_THROWS_WITH(NearestPatchIndex<float>(Tensor<float>::zeros({2, 4097})), Contains("rows of length 4097"));
+  rows.data()[17 * 3 + 2] = std::numeric_limits<float>::quiet_NaN();
+  CHECK_THROWS_WITH(NearestPatchIndex<float>(rows), Contains("row 17 of rows [40, 3] holds a NaN or an infinity"));
+  rows.data()[17 * 3 + 2] = std::numeric_limits<float>::infinity();
+  CHECK_THROWS_WITH(NearestPatchIndex<float>(rows), Contains("row 17"));
+}
+
+TEST_CASE("nearest_patch: several threads may search one index", "[nearest_patch]") {
+  Random random(8);
+  const NearestPatchIndex<float> index(gaussian<float>(700, 16, random));
+  const Tensor<float> queries = gaussian<float>(150, 16, random);
+  const Neighbours<float> expected = oracle(queries, index.rows(), 3);
+  std::vector<std::string> differences(3);
+  std::vector<std::thread> threads;
+  for (std::string& found : differences)
+    threads.emplace_back([&] {
+      for (int repeat = 0; repeat < 5; ++repeat) found += difference(index.search(queries, 3), expected);
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& found : differences) CHECK(found == "");
+}
+
+TEST_CASE("nearest_patch: a second search takes no memory from the system", "[nearest_patch]") {
+  const Restore restore;
+  cuttle::set_num_threads(1);
+  Random random(9);
+  const NearestPatchIndex<float> index(gaussian<float>(515, 33, random));
+  const Tensor<float> queries = gaussian<float>(129, 33, random);
+  index.search(queries);
+  const auto before = cuttle::pool_statistics().allocations;
+  index.search(queries);
+  CHECK(cuttle::pool_statistics().allocations == before);
+}
+
+TEST_CASE("nearest_patch: the filter's bound holds for adversarial pairs", "[nearest_patch]") {
+  // For every query and block: |v - V| <= e, where V = (|x'|^2 - s^2 d^2)/2 of the block's nearest row, taken in long
+  // double. Rounding is driven one way by equal components with long mantissas, and by rows next to the query.
+  const Restore restore;
+  Random random(10);
+  double worst = 0;
+  for (const std::int64_t D : {1, 3, 64, 515, 4096})
+    for (int kind = 0; kind < 5; ++kind) {
+      const std::int64_t N = 64, Q = cpu::tile_queries;
+      Tensor<float> rows = gaussian<float>(N, D, random), queries = gaussian<float>(Q, D, random);
+      const auto mantissa = [&] { return 1 + static_cast<double>(random() % (1u << 23)) * 0x1p-23; };
+      for (std::int64_t q = 0; q < Q; ++q)
+        for (std::int64_t i = 0; i < D; ++i) {
+          float& x = queries.data()[q * D + i];
+          float& y = rows.data()[q * D + i];
+          if (kind == 1) y = std::nextafter(x, 2.0f);                                      // twins
+          if (kind == 2) x = y = static_cast<float>(i < D / 2 ? 3 : 1.0000001);            // one sign
+          if (kind == 3) x = static_cast<float>(64 * mantissa()), y = static_cast<float>(mantissa());  // far query
+          if (kind == 4) x = 1 + static_cast<float>(q) * 0x1p-20f, y = x * (1 + 0x1p-12f);  // far from the origin
+        }
+      for (cpu::Isa isa : instruction_sets()) {
+        cpu::set_isa(isa);
+        const cpu::NearestPatchFilter filter = cpu::make_nearest_patch_filter(rows.data(), N, D);
+        REQUIRE(filter.block_rows == 2);
+        REQUIRE(filter.blocks == 32);
+        std::vector<float> packed(static_cast<std::size_t>(D * Q)), values(static_cast<std::size_t>(Q * filter.blocks));
+        std::fill(values.begin(), values.end(), -std::numeric_limits<float>::infinity());
+        for (std::int64_t q = 0; q < Q; ++q)
+          CUTTLE_ISA_CALL(centre_row, queries.data() + q * D, filter.centre.data(), filter.scale, D, packed.data() + q, Q);
+        for (std::int64_t group = 0; group < 2; ++group)
+          CUTTLE_ISA_CALL(filter_tile, filter.panels.data() + group * 32 * D, filter.minus_half_norms.data() + group * 32,
+                          std::int64_t{1}, packed.data(), D, values.data() + group * 16, filter.blocks);
+        for (std::int64_t q = 0; q < Q; ++q) {
+          long double X2 = 0;
+          for (std::int64_t i = 0; i < D; ++i) {
+            const long double x = static_cast<long double>(packed[static_cast<std::size_t>(i * Q + q)]);
+            X2 += x * x;
+          }
+          const cpu::FilterError error(static_cast<double>(std::sqrt(X2)) * (1 + 0x1p-30), D);
+          for (std::int64_t b = 0; b < filter.blocks; ++b) {
+            long double V = -std::numeric_limits<long double>::infinity();
+            for (std::int64_t r = 2 * b; r < 2 * b + 2; ++r) {
+              long double d2 = 0;
+              for (std::int64_t i = 0; i < D; ++i) {
+                const long double d = static_cast<long double>(queries.data()[q * D + i]) -
+                                      static_cast<long double>(rows.data()[r * D + i]);
+                d2 += d * d;
+              }
+              V = std::max(V, (X2 - static_cast<long double>(filter.scale * filter.scale) * d2) / 2);
+            }
+            const double Y = static_cast<double>(filter.block_norms.data()[b]);
+            const double e = static_cast<double>(error.constant) + static_cast<double>(error.linear) * Y +
+                             static_cast<double>(error.quadratic) * Y * Y;
+            const double off = static_cast<double>(
+                std::abs(static_cast<long double>(values[static_cast<std::size_t>(q * filter.blocks + b)]) - V));
+            worst = std::max(worst, off / e);
+          }
+        }
+      }
+    }
+  CHECK(worst < 1);
+  // The inputs are adversarial enough for the check above to mean something.
+  CHECK(worst > 0.02);
+  CAPTURE(worst);
+  SUCCEED();
+}

@@ -1,0 +1,24 @@
+// The folder of fixtures and data sets, which is no part of the repository.
+#pragma once
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace cuttle_test {
+
+// $CUTTLE_SHARED, else ../shared beside the working folder or the source tree; an empty path where there is none.
+inline std::filesystem::path shared_folder() {
+  namespace fs = std::filesystem;
+  const auto usable = [](const fs::path& folder) {
+    std::error_code ignored;
+    return fs::is_directory(folder, ignored);
+  };
+  if (const char* named = std::getenv("CUTTLE_SHARED")) return usable(named) ? fs::path(named) : fs::path();
+  if (usable("../shared")) return "../shared";
+#if defined(CUTTLE_SOURCE_DIR)
+  if (const fs::path beside = fs::path(CUTTLE_SOURCE_DIR) / ".." / "shared"; usable(beside)) return beside;
+#endif
+  return {};
+}
+
+}  // namespace cuttle_test
