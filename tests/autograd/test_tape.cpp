@@ -17,6 +17,8 @@ TEST_CASE("gradcheck: every op on the tape") {
   CHECK(gradcheck([](const Vars& v) { return scale(v[0], -2.5); }, {x}) == "");
   CHECK(gradcheck([](const Vars& v) { return reshape(v[0], {2, 6}); }, {x}) == "");
   CHECK(gradcheck([](const Vars& v) { return slice(v[0], 1, 3); }, {x}) == "");
+  const auto index = Tensor<std::int32_t>::from({5}, {2, 0, 2, 2, 1});
+  CHECK(gradcheck([&](const Vars& v) { return gather_rows(v[0], index); }, {x}) == "");
   CHECK(gradcheck([](const Vars& v) { return mean_distance(v[0], v[1]); }, {x, z}) == "");
   const auto labels = Tensor<std::int32_t>::from({3}, {2, 0, 3});
   CHECK(gradcheck([&](const Vars& v) { return cross_entropy(v[0], labels); }, {x}) == "");
@@ -28,9 +30,12 @@ TEST_CASE("gradcheck: conv2d and linear with every activation") {
     CHECK(gradcheck([&](const Vars& v) { return conv2d(v[0], v[1], v[2], options); },
                     {uniform_tensor<double>({2, 7, 6, 3}, 3), uniform_tensor<double>({5, 3, 2, 3}, 4),
                      uniform_tensor<double>({5}, 5)}) == "");
-    CHECK(gradcheck([&](const Vars& v) { return linear(v[0], v[1], v[2], {activation, 0.1}); },
-                    {uniform_tensor<double>({5, 3}, 6), uniform_tensor<double>({4, 3}, 7),
-                     uniform_tensor<double>({4}, 8)}) == "");
+    CHECK(gradcheck(
+              [&](const Vars& v) {
+                return linear(v[0], v[1], v[2], {activation, 0.1});
+              },
+              {uniform_tensor<double>({5, 3}, 6), uniform_tensor<double>({4, 3}, 7), uniform_tensor<double>({4}, 8)}) ==
+          "");
   }
 }
 
@@ -39,19 +44,20 @@ TEST_CASE("gradcheck: values used more than once") {
   CHECK(gradcheck([](const Vars& v) { return add(v[0], v[0]); }, {x}) == "");
   CHECK(gradcheck([](const Vars& v) { return sub(add(v[0], v[0]), scale(v[0], 3)); }, {x}) == "");
   CHECK(gradcheck([](const Vars& v) { return add(slice(v[0], 0, 2), slice(v[0], 1, 3)); }, {x}) == "");
-  CHECK(gradcheck([](const Vars& v) {
-          const Var<double> y = scale(v[0], 2);
-          return add(add(y, y), add(y, scale(y, 0.5)));
-        }, {x}) == "");
+  CHECK(gradcheck(
+            [](const Vars& v) {
+              const Var<double> y = scale(v[0], 2);
+              return add(add(y, y), add(y, scale(y, 0.5)));
+            },
+            {x}) == "");
 }
 
 TEST_CASE("gradcheck finds a wrong gradient") {
   const auto wrong = [](const Vars& v) -> Var<double> {
     Tensor<double> y = scale(v[0].value(), 2);
     if (!v[0].needs_grad()) return y;
-    return v[0].tape()->record(y, [x = v[0]](Tape<double>& tape, const Tensor<double>& dy) {
-      tape.add_grad(x, scale(dy, 2.001));
-    });
+    return v[0].tape()->record(
+        y, [x = v[0]](Tape<double>& tape, const Tensor<double>& dy) { tape.add_grad(x, scale(dy, 2.001)); });
   };
   CHECK(gradcheck(wrong, {uniform_tensor<double>({3}, 10)}) != "");
 }

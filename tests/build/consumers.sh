@@ -24,7 +24,7 @@ install_and_move() {
 configure_consumer() {
   local folder=$1
   shift
-  cmake -S "$consumer" -B "$folder" -DCMAKE_BUILD_TYPE=Release -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
+  cmake --log-level=WARNING -Wno-dev -S "$consumer" -B "$folder" -DCMAKE_BUILD_TYPE=Release -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
 }
 
 # consume WAY CMAKE_ARGUMENT: configures and builds the consumer, runs it, keeps its checksums.

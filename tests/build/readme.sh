@@ -47,7 +47,7 @@ known() {
     ./run) ./run help | grep -qE "^\./run ${words[1]:-}( |\$)" ;;
     */bin/*)
       source="examples/${words[0]##*/}.cpp"
-      [[ ${words[0]##*/} == bench_* ]] && source="bench/${words[0]##*/bench_}.cpp"
+      [[ ${words[0]##*/} == bench_* ]] && source="bench/${words[0]##*/}.cpp"
       [[ -f $source ]] || { echo "there is no $source"; return 1; }
       for word in "${words[@]:1}"; do
         [[ $word != --* ]] || grep -qrF -- "${word%%=*}" "$source" examples/*.hpp || { echo "$source has no ${word%%=*}"; return 1; }

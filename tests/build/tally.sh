@@ -14,7 +14,7 @@ skip() { skipped=$((skipped + 1)); printf 'SKIPPED: %s\n' "$*"; }
 check() {
   local name=$1 log="$scratch/log"
   shift
-  if "$@" >"$log" 2>&1 </dev/null; then pass; else fail "$name"; sed 's/^/  /' "$log" | head -n 40; fi
+  if "$@" >"$log" 2>&1 </dev/null; then pass; else fail "$name"; head -n 60 "$log" | sed 's/^/  /'; fi
 }
 
 # check_fails NAME COMMAND...: passes when the command does not; for showing that a check can fail.

@@ -248,9 +248,11 @@ TEST_CASE("safetensors: hostile headers", "[io]") {
     CHECK(one("F32", "[-2]", "[0,8]", 8) == "tensor \"t\": Shape: extent 0 is negative (-2)");
     CHECK(one("F32", "[-1,-2]", "[0,8]", 8) == "tensor \"t\": Shape: extent 0 is negative (-1)");
     CHECK(one("F32", "[1,1,1,1,1,1,2]", "[0,8]", 8) == "tensor \"t\": Shape: at most 6 extents");
-    CHECK(one("F32", "[4611686018427387905]", "[0,4]", 4) == "tensor \"t\": shape too large");  // 4 n = 4 mod 2^64
-    CHECK(one("U8", "[4294967296,4294967296]", "[0,0]", 0) == "tensor \"t\": shape too large");
-    CHECK(one("U8", "[0,9223372036854775807,9223372036854775807]", "[0,0]", 0) == "tensor \"t\": shape too large");
+    // 4 n = 4, n n = 0 and 0 n n = 0 in 64 bits.
+    const std::string too_large = "tensor \"t\": Shape: more than 2^48 elements";
+    CHECK(one("F32", "[4611686018427387905]", "[0,4]", 4).find(too_large) == 0);
+    CHECK(one("U8", "[4294967296,4294967296]", "[0,0]", 0).find(too_large) == 0);
+    CHECK(one("U8", "[0,9223372036854775807,9223372036854775807]", "[0,0]", 0).find(too_large) == 0);
     CHECK(one("f32", "[2]", "[0,8]", 8) == "tensor \"t\": unknown dtype \"f32\"");
     CHECK(one("F32", "2", "[0,8]", 8) == "tensor \"t\": json: expected an array, got an integer");
   }

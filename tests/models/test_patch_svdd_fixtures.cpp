@@ -117,10 +117,9 @@ void check_embeddings() {
   const auto quadrants = networks.encoder.embed_small(Var<T>(extract_windows(patches64, 32, 32)), nullptr);
   CHECK_CLOSE(networks.encoder.embed_large(quadrants, nullptr).value().reshape({8, 64, 1, 1}),
               file.tensor_or_widen<T>("emb64"), {1e-5, 0});
-  CHECK_CLOSE(networks.encoder.embed_small(Var<T>(channels_last<T>(file, "x32")), nullptr)
-                  .value()
-                  .reshape({8, 64, 1, 1}),
-              file.tensor_or_widen<T>("emb32"), {1e-5, 0});
+  CHECK_CLOSE(
+      networks.encoder.embed_small(Var<T>(channels_last<T>(file, "x32")), nullptr).value().reshape({8, 64, 1, 1}),
+      file.tensor_or_widen<T>("emb32"), {1e-5, 0});
   const auto maps = networks.encoder.embed_images(channels_last<T>(file, "image"));
   CHECK_CLOSE(maps.large, file.tensor_or_widen<T>("emb64_map"), {1e-5, 0});
   CHECK_CLOSE(maps.small, file.tensor_or_widen<T>("emb32_map"), {1e-5, 0});

@@ -16,7 +16,8 @@ namespace cpu = cuttle::cpu;
 
 namespace {
 
-// The definition, written once more: sort all rows by (d^2, index), d^2 = sum of fma((double)x_i-(double)y_i, same, acc).
+// The definition, written once more: sort all rows by (d^2, index), d^2 = sum of fma((double)x_i-(double)y_i, same,
+// acc).
 template <class T>
 Neighbours<T> oracle(const Tensor<T>& queries, const Tensor<T>& rows, int k) {
   const std::int64_t Q = queries.size(0), N = rows.size(0), D = rows.size(1);
@@ -128,7 +129,8 @@ Tensor<T> gaussian(std::int64_t rows, std::int64_t D, Random& random, double sca
 
 template <class T>
 Tensor<T> integers(std::int64_t rows, std::int64_t D, int largest, Random& random) {
-  return filled<T>(rows, D, [&] { return static_cast<double>(random() % (2 * static_cast<unsigned>(largest) + 1)) - largest; });
+  return filled<T>(rows, D,
+                   [&] { return static_cast<double>(random() % (2 * static_cast<unsigned>(largest) + 1)) - largest; });
 }
 
 // Nearly one-dimensional, far from the origin: 99 % of the variance along one direction.
@@ -264,9 +266,9 @@ TEMPLATE_TEST_CASE("nearest_patch: NaN and infinity in a query", "[nearest_patch
 TEST_CASE("nearest_patch: fewer rows than k, and no queries", "[nearest_patch]") {
   const NearestPatchIndex<float> index(Tensor<float>::from({3, 1}, {0, 4, 1}));
   const Neighbours<float> found = index.search(Tensor<float>::from({1, 1}, {3}), 5);
-  const Neighbours<float> expected{
-      Tensor<float>::from({1, 5}, {1, 2, 3, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()}),
-      Tensor<std::int64_t>::from({1, 5}, {1, 2, 0, -1, -1})};
+  const Neighbours<float> expected{Tensor<float>::from({1, 5}, {1, 2, 3, std::numeric_limits<float>::infinity(),
+                                                                std::numeric_limits<float>::infinity()}),
+                                   Tensor<std::int64_t>::from({1, 5}, {1, 2, 0, -1, -1})};
   CHECK(difference(found, expected) == "");
   const Neighbours<float> none = index.search(Tensor<float>::empty({0, 1}), 2);
   CHECK(none.distance.shape() == cuttle::Shape{0, 2});
@@ -333,8 +335,8 @@ TEST_CASE("nearest_patch: the filter's bound holds for adversarial pairs", "[nea
         for (std::int64_t i = 0; i < D; ++i) {
           float& x = queries.data()[q * D + i];
           float& y = rows.data()[q * D + i];
-          if (kind == 1) y = std::nextafter(x, 2.0f);                                      // twins
-          if (kind == 2) x = y = static_cast<float>(i < D / 2 ? 3 : 1.0000001);            // one sign
+          if (kind == 1) y = std::nextafter(x, 2.0f);                                                  // twins
+          if (kind == 2) x = y = static_cast<float>(i < D / 2 ? 3 : 1.0000001);                        // one sign
           if (kind == 3) x = static_cast<float>(64 * mantissa()), y = static_cast<float>(mantissa());  // far query
           if (kind == 4) x = 1 + static_cast<float>(q) * 0x1p-20f, y = x * (1 + 0x1p-12f);  // far from the origin
         }
@@ -346,10 +348,12 @@ TEST_CASE("nearest_patch: the filter's bound holds for adversarial pairs", "[nea
         std::vector<float> packed(static_cast<std::size_t>(D * Q)), values(static_cast<std::size_t>(Q * filter.blocks));
         std::fill(values.begin(), values.end(), -std::numeric_limits<float>::infinity());
         for (std::int64_t q = 0; q < Q; ++q)
-          CUTTLE_ISA_CALL(centre_row, queries.data() + q * D, filter.centre.data(), filter.scale, D, packed.data() + q, Q);
+          CUTTLE_ISA_CALL(centre_row, queries.data() + q * D, filter.centre.data(), filter.scale, D, packed.data() + q,
+                          Q);
         for (std::int64_t group = 0; group < 2; ++group)
-          CUTTLE_ISA_CALL(filter_tile, filter.panels.data() + group * 32 * D, filter.minus_half_norms.data() + group * 32,
-                          std::int64_t{1}, packed.data(), D, values.data() + group * 16, filter.blocks);
+          CUTTLE_ISA_CALL(filter_tile, filter.panels.data() + group * 32 * D,
+                          filter.minus_half_norms.data() + group * 32, std::int64_t{1}, packed.data(), D,
+                          values.data() + group * 16, filter.blocks);
         for (std::int64_t q = 0; q < Q; ++q) {
           long double X2 = 0;
           for (std::int64_t i = 0; i < D; ++i) {

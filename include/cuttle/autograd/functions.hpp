@@ -6,6 +6,7 @@
 #include "cuttle/autograd/tape.hpp"
 #include "cuttle/ops/conv2d.hpp"
 #include "cuttle/ops/elementwise.hpp"
+#include "cuttle/ops/gather.hpp"
 #include "cuttle/ops/linear.hpp"
 #include "cuttle/ops/losses.hpp"
 
@@ -67,8 +68,7 @@ template <class T>
 Var<T> scale(const Var<T>& a, double factor) {
   Tensor<T> y = scale(a.value(), factor);
   if (!a.needs_grad()) return y;
-  return a.tape()->record(
-      y, [a, factor](Tape<T>& tape, const Tensor<T>& dy) { tape.add_grad(a, scale(dy, factor)); });
+  return a.tape()->record(y, [a, factor](Tape<T>& tape, const Tensor<T>& dy) { tape.add_grad(a, scale(dy, factor)); });
 }
 
 template <class T>
@@ -86,6 +86,16 @@ Var<T> slice(const Var<T>& x, std::int64_t first, std::int64_t last) {
   return x.tape()->record(y, [x, first, last](Tape<T>& tape, const Tensor<T>& dy) {
     Tensor<T> rows = tape.grad_to_add_to(x).slice(first, last);
     add_into(rows, dy);
+  });
+}
+
+template <class T>
+Var<T> gather_rows(const Var<T>& x, const Tensor<std::int32_t>& index) {
+  Tensor<T> y = gather_rows(x.value(), index);
+  if (!x.needs_grad()) return y;
+  return x.tape()->record(y, [x, index](Tape<T>& tape, const Tensor<T>& dy) {
+    Tensor<T> dx = tape.grad_to_add_to(x);
+    add_rows(dx, index, dy);
   });
 }
 

@@ -159,7 +159,8 @@ class Tape {
   };
 
   std::size_t checked(const Var<T>& x) const {
-    require(x.tape_ == this && static_cast<std::size_t>(x.id_) < grads_.size(), "Tape: the value belongs to another tape");
+    require(x.tape_ == this && static_cast<std::size_t>(x.id_) < grads_.size(),
+            "Tape: the value belongs to another tape");
     return static_cast<std::size_t>(x.id_);
   }
 

@@ -199,24 +199,20 @@ CUTTLE_TARGET inline void gather(const cpu::detail::Conv2dTaps& taps, const cpu:
 
 template <class T, std::size_t Vectors>
 CUTTLE_TARGET inline void accumulate_block(const cpu::detail::Conv2dTaps& taps, const cpu::detail::Conv2dPiece& piece,
-                                           const T* x, const T* dy, const T* y, std::size_t channels,
-                                           seam::Activation activation, T slope, T* dw, T* dbias) {
+                                           const T* x, const T* dz, std::size_t channels, T* dw, T* dbias) {
   using S = Vec<T>;
   constexpr std::size_t width = S::width, block = Vectors * width;
-  alignas(64) T dz[cpu::detail::Conv2dPiece::capacity * block];
+  alignas(64) T packed[cpu::detail::Conv2dPiece::capacity * block];
   typename S::type total[Vectors];
   CUTTLE_UNROLL
   for (std::size_t v = 0; v < Vectors; ++v) total[v] = S::read(dbias + v * width);
   for (std::size_t i = 0; i < piece.pixels; ++i) {
     CUTTLE_UNROLL
     for (std::size_t v = 0; v < Vectors; ++v) {
-      const T *dy_v = dy + piece.out[i] + v * width, *y_v = y + piece.out[i] + v * width;
-      const int left = static_cast<int>(channels - v * width);
+      const T* from = dz + piece.out[i] + v * width;
       const auto value =
-          channels >= (v + 1) * width
-              ? differentiate<T>(S::read(dy_v), S::read(y_v), activation, slope)
-              : differentiate<T>(S::read_first(dy_v, left), S::read_first(y_v, left), activation, slope);
-      S::write(dz + i * block + v * width, value);
+          channels >= (v + 1) * width ? S::read(from) : S::read_first(from, static_cast<int>(channels - v * width));
+      S::write(packed + i * block + v * width, value);
       total[v] = S::multiply_add(value, S::broadcast(T(1)), total[v]);
     }
   }
@@ -230,25 +226,24 @@ CUTTLE_TARGET inline void accumulate_block(const cpu::detail::Conv2dTaps& taps, 
       T* to = dw + (taps.first + r * taps.w_row + c * taps.w_column) * static_cast<std::int64_t>(block);
       std::size_t j = 0;
       for (; j + tile <= length; j += tile)
-        accumulate_tile<T, Vectors, tile>(piece.pixels, piece.in, source + j, dz, to + j * block);
+        accumulate_tile<T, Vectors, tile>(piece.pixels, piece.in, source + j, packed, to + j * block);
       for (; j + tile / 2 <= length; j += tile / 2)
-        accumulate_tile<T, Vectors, tile / 2>(piece.pixels, piece.in, source + j, dz, to + j * block);
+        accumulate_tile<T, Vectors, tile / 2>(piece.pixels, piece.in, source + j, packed, to + j * block);
       for (; j + 3 <= length; j += 3)
-        accumulate_tile<T, Vectors, 3>(piece.pixels, piece.in, source + j, dz, to + j * block);
+        accumulate_tile<T, Vectors, 3>(piece.pixels, piece.in, source + j, packed, to + j * block);
       for (; j < length; ++j)
-        accumulate_tile<T, Vectors, 1>(piece.pixels, piece.in, source + j, dz, to + j * block);
+        accumulate_tile<T, Vectors, 1>(piece.pixels, piece.in, source + j, packed, to + j * block);
     }
 }
 
 // Adds a piece's share of one block of channels to dw (depth, block) and dbias (block); dw may be null.
 template <class T>
 CUTTLE_TARGET inline void accumulate(const cpu::detail::Conv2dTaps& taps, const cpu::detail::Conv2dPiece& piece,
-                                     const T* x, const T* dy, const T* y, std::size_t channels, seam::Activation activation,
-                                     T slope, T* dw, T* dbias) {
+                                     const T* x, const T* dz, std::size_t channels, T* dw, T* dbias) {
   if (channels > Vec<T>::width)
-    accumulate_block<T, 2>(taps, piece, x, dy, y, channels, activation, slope, dw, dbias);
+    accumulate_block<T, 2>(taps, piece, x, dz, channels, dw, dbias);
   else
-    accumulate_block<T, 1>(taps, piece, x, dy, y, channels, activation, slope, dw, dbias);
+    accumulate_block<T, 1>(taps, piece, x, dz, channels, dw, dbias);
 }
 
 template <class T>

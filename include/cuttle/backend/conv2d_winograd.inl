@@ -167,13 +167,37 @@ CUTTLE_TARGET CUTTLE_INLINE void transform_tile(int height, int width, const Loa
   else transform_lines<M<2>>(rows, from, store);
 }
 
+// The image rows that a transform walks through, for asking the cache for them before they are needed: a tile's channels are
+// a stride apart, which the hardware does not foresee. Arrays of equal shape; the second may be null.
+struct WinogradRows {
+  const float *array, *second;
+  std::int64_t rows, row_size;  // of one image
+  std::int64_t overhang;        // rows that a tile reaches beyond its outputs
+
+  // Floats before the end of the last row that a tile row ending with output row `oh` of image b touches.
+  std::int64_t reach(std::int64_t b, std::int64_t oh) const { return (b * rows + std::min(rows, oh + overhang)) * row_size; }
+  void prefetch(std::int64_t first, std::int64_t last) const {
+    for (std::int64_t i = first; i < last; i += 16) {
+      __builtin_prefetch(array + i, 0, 2);
+      if (second) __builtin_prefetch(second + i, 0, 2);
+    }
+  }
+};
+
 // Calls tile(b, h, w, height, width, place, offset) for each tile of the chunk: outputs h.., w.. of image b; its values at
-// point (i,j) start `place` + offset[6 i + j] floats into an array of `channels` channels.
+// point (i,j) start `place` + offset[6 i + j] floats into an array of `channels` channels. While it works on one row of
+// tiles, the image rows of the next are fetched.
 template <class Tile>
-CUTTLE_TARGET inline void for_each_tile(const WinogradChunk& chunk, std::int64_t channels, const Tile& tile) {
+CUTTLE_TARGET inline void for_each_tile(const WinogradChunk& chunk, std::int64_t channels, const WinogradRows& image,
+                                        const Tile& tile) {
   const WinogradPlan& plan = chunk.plan;
-  for (std::int64_t row = chunk.first; row < chunk.last; ++row) {
+  const auto reach = [&](std::int64_t row) {
     const std::int64_t ti = row % plan.vertical.tiles;
+    return image.reach(row / plan.vertical.tiles, plan.vertical.start(ti) + plan.vertical.size(ti));
+  };
+  const std::int64_t tiles = plan.horizontal.tiles;
+  for (std::int64_t row = chunk.first; row < chunk.last; ++row) {
+    const std::int64_t b = row / plan.vertical.tiles, ti = row % plan.vertical.tiles;
     const int height = plan.vertical.size(ti);
     std::int64_t offset[winograd::max_points * winograd::max_points];
     for (int i = 0; i < height + 2; ++i) {
@@ -182,9 +206,11 @@ CUTTLE_TARGET inline void for_each_tile(const WinogradChunk& chunk, std::int64_t
         offset[i * winograd::max_points + j] =
             (i * plan.points_w + j) * plan.point_stride(channels) + before * plan.columns(j) * lanes;
     }
-    for (std::int64_t tj = 0; tj < plan.horizontal.tiles; ++tj)
-      tile(row / plan.vertical.tiles, plan.vertical.start(ti), plan.horizontal.start(tj), height,
-           plan.horizontal.size(tj), tj * lanes, offset);
+    const std::int64_t here = reach(row), ahead = row + 1 < chunk.last ? reach(row + 1) - here : 0;
+    for (std::int64_t tj = 0; tj < tiles; ++tj) {
+      image.prefetch(here + ahead * tj / tiles, here + ahead * (tj + 1) / tiles);
+      tile(b, plan.vertical.start(ti), plan.horizontal.start(tj), height, plan.horizontal.size(tj), tj * lanes, offset);
+    }
   }
 }
 
@@ -204,8 +230,9 @@ CUTTLE_TARGET inline void transform_input(const WinogradChunk& chunk, const floa
   const seam::Conv2dShape& s = chunk.plan.s;
   constexpr std::int64_t stride = winograd::max_points * lanes;
   alignas(64) float padded[winograd::max_points * stride];
-  for_each_tile(chunk, s.C, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
-                                std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
+  const WinogradRows rows{x, nullptr, s.H, s.W * s.C, 2 - s.padding};
+  for_each_tile(chunk, s.C, rows, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
+                                      std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
     const WinogradWindow window(s, oh, ow, height, width);
     const float* from = x + ((b * s.H + window.h) * s.W + window.w) * s.C;
     float* to = v + place;
@@ -230,8 +257,9 @@ CUTTLE_TARGET inline void transform_input_adjoint(const WinogradChunk& chunk, co
   const seam::Conv2dShape& s = chunk.plan.s;
   constexpr std::int64_t stride = winograd::max_points * lanes;
   alignas(64) float padded[winograd::max_points * stride];
-  for_each_tile(chunk, s.C, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
-                                std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
+  const WinogradRows rows{dx, nullptr, s.H, s.W * s.C, 2 - s.padding};
+  for_each_tile(chunk, s.C, rows, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
+                                      std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
     // The first tile of an image finds its gradient unwritten.
     if (oh == 0 && ow == 0) std::fill_n(dx + b * s.H * s.W * s.C, s.H * s.W * s.C, 0.0f);
     const WinogradWindow window(s, oh, ow, height, width);
@@ -265,8 +293,9 @@ inline float negative_slope(const seam::Conv2dShape& s) {
 CUTTLE_TARGET inline void transform_output(const WinogradChunk& chunk, const float* m, const float* bias, float* y) {
   const seam::Conv2dShape& s = chunk.plan.s;
   const vf slope = set1(negative_slope(s));
-  for_each_tile(chunk, s.O, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
-                                std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
+  const WinogradRows rows{y, nullptr, s.OH, s.OW * s.O, 0};
+  for_each_tile(chunk, s.O, rows, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
+                                      std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
     float* to = y + ((b * s.OH + oh) * s.OW + ow) * s.O;
     const float* from = m + place;
     for (std::int64_t o = 0; o < s.O; o += lanes, from += chunk.plan.tiles * lanes)
@@ -282,8 +311,9 @@ CUTTLE_TARGET inline void transform_output_adjoint(const WinogradChunk& chunk, c
   const seam::Conv2dShape& s = chunk.plan.s;
   if (s.activation == seam::Activation::none) y = dy;  // slope 1: whatever is read does not matter
   const vf slope = set1(negative_slope(s));
-  for_each_tile(chunk, s.O, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
-                                std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
+  const WinogradRows rows{dy, y, s.OH, s.OW * s.O, 0};
+  for_each_tile(chunk, s.O, rows, [&](std::int64_t b, std::int64_t oh, std::int64_t ow, int height, int width,
+                                      std::int64_t place, const std::int64_t* offset) CUTTLE_TARGET {
     const std::int64_t from = ((b * s.OH + oh) * s.OW + ow) * s.O;
     float* to = dm + place;
     for (std::int64_t o = 0; o < s.O; o += lanes, to += chunk.plan.tiles * lanes)

@@ -17,9 +17,11 @@
 #include <cstdint>
 #include <numeric>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "cuttle/backend/cpu_simd.hpp"
+#include "cuttle/backend/cpu_winograd.hpp"
 #include "cuttle/core/parallel.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
@@ -47,8 +49,8 @@ struct Conv2dKernels {
   std::int64_t width;  // elements a vector
   void (*gather)(const Conv2dTaps&, const Conv2dPiece&, const T* x, const T* w, std::int64_t depth, const T* bias,
                  std::int64_t first, std::int64_t last, T* y, seam::Activation, T slope);
-  void (*accumulate)(const Conv2dTaps&, const Conv2dPiece&, const T* x, const T* dy, const T* y, std::size_t channels,
-                     seam::Activation, T slope, T* dw, T* dbias);
+  void (*accumulate)(const Conv2dTaps&, const Conv2dPiece&, const T* x, const T* dz, std::size_t channels, T* dw,
+                     T* dbias);
   void (*activation_gradient)(std::int64_t n, const T* dy, const T* y, seam::Activation, T slope, T* dz);
 };
 
@@ -91,9 +93,10 @@ struct ConvAxis {
   }
 };
 
-// Images [b0, b1) x output rows [h0, h1).
+// Images [b0, b1) x output rows [h0, h1): `elements` consecutive elements of the output, from element `first`.
 struct Conv2dTile {
   std::int64_t b0, b1, h0, h1;
+  std::int64_t first, elements;
 };
 
 // A gather over B images: source (B, rows.source, columns.source, source_channels) to (B, rows.output, columns.output,
@@ -114,8 +117,11 @@ class Conv2dGather {
   std::int64_t images_per_tile() const { return images_; }
 
   Conv2dTile tile(std::int64_t index) const {
-    const std::int64_t b = index / bands_ * images_, h = index % bands_ * band_;
-    return {b, std::min(b + images_, B), h, std::min(h + band_, rows.output)};
+    // Either whole images or a band of rows of one image.
+    const std::int64_t b0 = index / bands_ * images_, b1 = std::min(b0 + images_, B);
+    const std::int64_t h0 = index % bands_ * band_, h1 = std::min(h0 + band_, rows.output);
+    const std::int64_t row = columns.output * channels;
+    return {b0, b1, h0, h1, (b0 * rows.output + h0) * row, (b1 - b0) * (h1 - h0) * row};
   }
 
   // Source rows [first, last) that the tile reads.
@@ -131,7 +137,7 @@ class Conv2dGather {
 
   // Calls body(taps, piece) until every pixel of the tile was in one piece. Offsets of `in` are from the start of image
   // tile.b0 of a source that holds only rows [source_row, source_row + source_rows) of each image; those of `out` from
-  // the start of the output.
+  // tile.first.
   template <class Body>
   void for_each_piece(const Conv2dTile& tile, std::int64_t source_row, std::int64_t source_rows, Body&& body) const {
     const std::int64_t x_pixel = source_channels, x_row = columns.source * x_pixel, x_image = source_rows * x_row;
@@ -147,13 +153,17 @@ class Conv2dGather {
                               (r0->tap * columns.taps + c0->tap) * x_pixel,
                               rows.tap_step() * columns.taps * x_pixel,
                               columns.tap_step() * x_pixel};
+        // Pieces of about the same size, in whole register tiles but for the last.
+        constexpr std::int64_t capacity = Conv2dPiece::capacity, tile_multiple = 12;
+        const std::int64_t pixels = (tile.b1 - tile.b0) * (r1 - r0) * (c1 - c0), pieces = (pixels + capacity - 1) / capacity;
+        const auto full = static_cast<std::size_t>((pixels + pieces * tile_multiple - 1) / (pieces * tile_multiple) * tile_multiple);
         piece.pixels = 0;
         for (std::int64_t b = tile.b0; b < tile.b1; ++b)
           for (const ConvPosition* r = r0; r < r1; ++r)
             for (const ConvPosition* c = c0; c < c1; ++c) {
               piece.in[piece.pixels] = (b - tile.b0) * x_image + (r->source - source_row) * x_row + c->source * x_pixel;
-              piece.out[piece.pixels] = ((b * rows.output + r->output) * columns.output + c->output) * channels;
-              if (++piece.pixels == Conv2dPiece::capacity) {
+              piece.out[piece.pixels] = ((b * rows.output + r->output) * columns.output + c->output) * channels - tile.first;
+              if (++piece.pixels == full) {
                 body(taps, piece);
                 piece.pixels = 0;
               }
@@ -270,7 +280,7 @@ void conv2d_forward(const seam::Conv2dArgs<T>& args) {
     const std::int64_t last = std::min(blocks * (part + 1) / parts * packing.block, s.O);
     gather.for_each_piece(tile, 0, s.H, [&](const Conv2dTaps& taps, const Conv2dPiece& piece) {
       kernels.gather(taps, piece, args.x + tile.b0 * s.H * s.W * s.C, packing.weights(), packing.depth, packing.bias(),
-                     first, last, args.y, s.activation, static_cast<T>(s.slope));
+                     first, last, args.y + tile.first, s.activation, static_cast<T>(s.slope));
     });
   });
 }
@@ -302,7 +312,7 @@ void conv2d_data_gradient(const seam::Conv2dBackwardArgs<T>& args) {
       dz = scratch.data();
     }
     gather.for_each_piece(tile, first, last - first, [&](const Conv2dTaps& taps, const Conv2dPiece& piece) {
-      kernels.gather(taps, piece, dz, packing.weights(), packing.depth, packing.bias(), 0, s.C, args.dx,
+      kernels.gather(taps, piece, dz, packing.weights(), packing.depth, packing.bias(), 0, s.C, args.dx + tile.first,
                      seam::Activation::none, T(0));
     });
   });
@@ -322,18 +332,30 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
   const std::int64_t groups = std::clamp<std::int64_t>(std::min(gather.tiles(), most_elements / size), 1, most_groups);
   auto partial = Tensor<T>::empty({groups * size});
 
-  parallel_for(groups * blocks, [&](std::int64_t index) {
-    const std::int64_t group = index / blocks, o = index % blocks * block, w = std::min(block, rounded - o);
-    const auto channels = static_cast<std::size_t>(std::min(w, s.O - o));
-    T* dbias = partial.data() + group * size + o * (depth + 1);
-    T* dweight = depth ? dbias + w : nullptr;
-    std::fill_n(dbias, w * (depth + 1), T(0));
+  const std::int64_t parts = channel_parts(groups, blocks);
+  parallel_for(groups * parts, [&](std::int64_t index) {
+    const std::int64_t group = index / parts, part = index % parts;
+    const std::int64_t first = blocks * part / parts * block, last = std::min(blocks * (part + 1) / parts * block, rounded);
+    T* const sums = partial.data() + group * size;
+    std::fill(sums + first * (depth + 1), sums + last * (depth + 1), T(0));
     for (std::int64_t t = gather.tiles() * group / groups; t < gather.tiles() * (group + 1) / groups; ++t) {
       const Conv2dTile tile = gather.tile(t);
-      gather.for_each_piece(tile, 0, s.H, [&](const Conv2dTaps& taps, const Conv2dPiece& piece) {
-        kernels.accumulate(taps, piece, args.x + tile.b0 * s.H * s.W * s.C, args.dy + o, args.y + o, channels,
-                           s.activation, static_cast<T>(s.slope), dweight, dbias);
-      });
+      const T* dz = args.dy + tile.first;
+      Tensor<T> scratch;
+      if (s.activation != seam::Activation::none) {
+        scratch = Tensor<T>::empty({tile.elements});
+        kernels.activation_gradient(tile.elements, dz, args.y + tile.first, s.activation, static_cast<T>(s.slope),
+                                    scratch.data());
+        dz = scratch.data();
+      }
+      for (std::int64_t o = first; o < last; o += block) {
+        T* dbias = sums + o * (depth + 1);
+        T* dweight = depth ? dbias + std::min(block, rounded - o) : nullptr;
+        const auto channels = static_cast<std::size_t>(std::min(block, s.O - o));
+        gather.for_each_piece(tile, 0, s.H, [&](const Conv2dTaps& taps, const Conv2dPiece& piece) {
+          kernels.accumulate(taps, piece, args.x + tile.b0 * s.H * s.W * s.C, dz + o, channels, dweight, dbias);
+        });
+      }
     }
   });
 
@@ -363,9 +385,12 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
 }  // namespace detail
 
 // y = act(x * weight + bias); shapes and formula in seam/args.hpp, which ops/conv2d.hpp has checked. T is float or double.
+// Math::winograd takes effect on floats of the shapes that cpu_winograd.hpp supports; all else is direct.
 // NaN in x, weight or bias reaches every y whose sum it enters.
 template <class T>
 void conv2d(const seam::Conv2dArgs<T>& args) {
+  if constexpr (std::is_same_v<T, float>)
+    if (args.shape.math == seam::Math::winograd && winograd_supported(args.shape)) return winograd_conv2d(args);
   detail::conv2d_forward(args);
 }
 
@@ -374,6 +399,8 @@ template <class T>
 void conv2d_backward(const seam::Conv2dBackwardArgs<T>& arguments) {
   seam::Conv2dBackwardArgs<T> args = arguments;
   if (args.shape.activation == seam::Activation::none) args.y = args.dy;  // unused, so it may be null
+  if constexpr (std::is_same_v<T, float>)
+    if (args.shape.math == seam::Math::winograd && winograd_supported(args.shape)) return winograd_conv2d_backward(args);
   if (args.dx) detail::conv2d_data_gradient(args);
   if (args.dweight || args.dbias) detail::conv2d_weight_gradient(args);
 }

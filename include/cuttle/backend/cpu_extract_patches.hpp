@@ -44,13 +44,13 @@ namespace cuttle::cpu {
 template <class T>
 void random_patch_pairs(const seam::PatchPairsArgs<T>& a) {
   using seam::PatchNumber;
-  const bool augmented = a.task == seam::PatchTask::position;
+  const bool augmented = a.task != seam::PatchTask::svdd;
   const std::int64_t row = a.tile_size * a.C, tiles = a.patch_size / a.tile_size;
   parallel_for(2 * a.B, [&](std::int64_t work) {
     const std::int64_t b = work / 2, view = work % 2, slot = a.first_slot + b;
     const seam::PatchPair pair =
         seam::sample_patch_pair(a.task, a.patch_size, a.images, a.H, a.W, a.seed, a.step, slot);
-    if (augmented && view == 0) a.label[b] = pair.label;
+    if (a.label && view == 0) a.label[b] = pair.label;
     Tensor<float> scratch = Tensor<float>::empty({2, row});
     float *colour = scratch.data(), *noise = scratch.data() + row;
     if (augmented) {

@@ -1,35 +1,45 @@
-// Exact nearest neighbours on the CPU: a float filter in GEMM form with a proven error bound, then a re-rank in double.
+// Exact nearest neighbours on the CPU: clusters and a float filter with proven bounds, then a ranking in double.
 //
 // The answer is the k rows y that come first by (d^2, row index), where
 //   d^2 = sum_i fma((double)x_i - (double)y_i, same, acc), i in index order.
-// The filter works on x' = float(s(x - c)), y' = float(s(y - c)), c the mean of the bank and s a power of two that brings
-// the largest |s(y - c)| into [1/2, 1), with
-//   v(x, y) = x'.y' - |y'|^2/2,   which falls as the distance grows: |x' - y'|^2 = |x'|^2 - 2 v.
-// Only the largest v of each block of rows is kept, never a Q x N matrix and never an index. A block whose v is too small
-// for any of its rows to be an answer is dropped; the rows of the others are ranked by d^2 as above.
+// Everything else works on x' = float(s(x - c)), y' = float(s(y - c)), c the mean of the bank and s a power of two that
+// brings the largest |s(y - c)| into [1/2, 1), and only decides which rows need not be ranked:
+//  - A large bank is split into clusters by k-means. A cluster is skipped for a query whose k-th best distance so far no
+//    row of it can beat, by the triangle inequality (a ball round the cluster's centre) or because all of it lies beyond
+//    the plane halfway to the centre nearest to the query.
+//  - In the others, v(x, y) = x'.y' - |y'|^2/2 falls as the distance grows, |x' - y'|^2 = |x'|^2 - 2v. It is computed like
+//    a matrix product, of which only the largest v of each block of rows is kept: no Q x N matrix, no index.
+//  - Blocks with a v too small to matter are dropped, the rows of the others ranked by d^2, in float first where T is float.
 //
-// Layout: a panel holds 32 rows as (D, 32); a block is `block_rows` consecutive rows; 16 consecutive blocks form a group of
-// block_rows/2 panels, in which column c of panel j is row (2j + c/16) of the group's block c%16. So the running maximum
-// of a block stays in one lane, and no kernel reduces across lanes. Rows past the end have -half_norm = -infinity.
+// Layout: a panel holds 32 rows as (D, 32); a cell is up to 64 panels of one cluster; column c of all the panels of a cell
+// belongs to its block c%16, so that the running maximum of a block stays in one lane and no kernel reduces across lanes.
+// Unused columns have -|y'|^2/2 = -infinity. Of equal rows a cluster keeps the nine with the lowest indices.
 //
-// Bound. Let u = 2^-24, X = |x'|, Y the largest |y'| of a block, D <= 4096, and V = (X^2 - s^2 d^2)/2 with the true d.
-//  1. x' and y' are s(x-c) and s(y-c), each component within a factor 1 + u(1 + 2^-28), so |sd - |x'-y'|| <= u'(X+Y) and
-//     |V - (x'.y' - |y'|^2/2)| <= u'(X+Y)^2 <= 1.01 u (2 X^2 + 2 Y^2), or as (X+Y)^2 = X^2 + 2XY + Y^2.
+// Bounds. Let u = 2^-24, X = |x'|, Y at least |y'| for all y of a cell, D <= 4096, and V = (X^2 - s^2 d^2)/2 with the
+// true d.
+//  1. x' and y' are s(x-c) and s(y-c) with each component within a factor 1 + u(1 + 2^-28), so
+//     |sd - |x'-y'|| <= u'(X+Y) and |V - (x'.y' - |y'|^2/2)| <= u'(X+Y)^2, where u' < 1.01 u.
 //  2. The kernel starts at -|y'|^2/2 rounded and adds D products, with or without fma: at most D+2 roundings meet any
 //     term, so its error is at most (D+2)u/(1-(D+2)u) (XY + Y^2/2) <= (D+4)u (XY + Y^2/2).
-//  3. Forming v +- e in float adds at most u(|v| + e), and e itself, rounded up, a relative 8u of e: under 3u (XY + Y^2/2).
-//  4. d^2 of the definition differs from the true one by a factor within (1 + 2^-53)^(D+3), below 2^-40 s^2 d^2 in V.
-//  5. Underflow anywhere, flushed to zero or not, adds less than 2^-64: components of x' are at most 2^50, of y' at most 1.
-// Together |v - V| < e(X, Y) = gamma (XY + Y^2/2) + 2u(X+Y)^2 + 2^-64 with gamma = filter_gamma(D) = (D + 16) u.
-// Blocks with v + e below the k-th largest v - e of all blocks hold no answer; nor do, once k rows are ranked, blocks with
-// v + e below (X^2 - s^2 d_k^2)/2 less the rounding of that.
+//  3. d^2 of the definition differs from the true one by a factor within (1 + 2^-53)^(D+3), hence by less than
+//     2^-40 s^2 d^2 in V.
+//  4. Underflow anywhere, flushed to zero or not, adds less than 2^-64: components of x' are at most 2^44, of y' at most 1.
+// Together |v - V| < e(X, Y) = gamma (XY + Y^2/2) + 2u(X+Y)^2 + 2^-64 with gamma = filter_gamma(D) = (D + 16) u. With k
+// rows ranked, the last at d_k, blocks whose v + e is below (X^2 - s^2 d_k^2)/2, less the rounding of that, hold no answer.
+//  5. A float sum of squared differences meets at most D+8 roundings a term: within a factor 1 +- gamma of the true sum.
+//     This holds for d^2 itself, and for the squared distances from x' to the centres m' of clusters.
+//  6. With t = s d_k + u'(X+Y), rows of a cluster of centre m' and radius R are too far if |x'-m'| > t + R; and, as each y'
+//     is at least as near to m' as to the centre n' nearest to x', if |x'-m'|^2 - |x'-n'|^2 > 2 t |m'-n'|. Which centre is
+//     the nearer one was decided by the definition's d^2, off by a factor within 1 +- 2^-40: far below gamma.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <type_traits>
+#include <vector>
 
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/core/parallel.hpp"
@@ -38,47 +48,45 @@
 
 namespace cuttle::cpu {
 
-inline constexpr int panel_columns = 32, tile_queries = 12, block_lanes = 16, max_block_rows = 256;
+inline constexpr int panel_columns = 32, tile_queries = 12, block_lanes = 16, max_cell_panels = 64;
 inline constexpr int max_neighbours = 9;
 inline constexpr std::int64_t max_dim = 4096;
 
-// Relative error of a float sum of D products, with room for the few roundings around it (items 2 and 3 above).
+// Relative error of a float sum of D products or squares, and the few roundings around it (items 2 and 5 above).
 inline double filter_gamma(std::int64_t D) noexcept { return static_cast<double>(D + 16) * 0x1p-24; }
 
-// The smallest convenient float that is at least x; infinity past the largest.
+// e(X, Y) of the head of this file.
+inline double filter_error(double X, double Y, std::int64_t D) noexcept {
+  const double both = X + Y;
+  return std::fma(filter_gamma(D), std::fma(0.5 * Y, Y, X * Y), std::fma(0x1p-23 * both, both, 0x1p-64));
+}
+
+// A float at least x, and above x where x is finite; infinity past the largest.
 inline float round_up(double x) noexcept {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   return x < static_cast<double>(std::numeric_limits<float>::max()) ? std::nextafter(static_cast<float>(x), infinity)
                                                                     : infinity;
 }
 
-// e(X, Y) as a polynomial in Y, for one query.
-struct FilterError {
-  float constant, linear, quadratic;
-
-  FilterError(double X, std::int64_t D) noexcept
-      : constant(round_up(std::fma(0x1p-23 * X, X, 0x1p-64))),
-        linear(round_up((filter_gamma(D) + 0x1p-22) * X)),
-        quadratic(round_up(filter_gamma(D) / 2 + 0x1p-23)) {}
-};
-
-// A block of rows and an upper bound of V over them; a heap of these gives the most promising block first.
-struct BlockBound {
-  float upper;
-  std::int64_t block;
-  friend bool operator<(const BlockBound& a, const BlockBound& b) noexcept { return a.upper < b.upper; }
+// Up to 64 panels of rows of one cluster.
+struct FilterCell {
+  std::int64_t first_panel, panels, cluster;
+  double norm;    // Y: at least |y'| of its rows
+  double radius;  // at least |y' - m'| of its rows, m' the cluster's centre; infinity where there are no clusters
 };
 
 // What the filter keeps of a bank of N rows, derived from the rows alone.
 struct NearestPatchFilter {
   std::int64_t N = 0, D = 0;
-  std::int64_t block_rows = 0;      // a power of two, 2 .. 256
-  std::int64_t blocks = 0;          // a multiple of 16; 0: the magnitudes do not allow a filter, every row is ranked
-  double scale = 1;                 // s
-  Tensor<double> centre;            // (D), c
-  Tensor<float> panels;             // (blocks*block_rows/32, D, 32), y'
-  Tensor<float> minus_half_norms;   // (blocks*block_rows), -|y'|^2/2 by panel and column
-  Tensor<float> block_norms;        // (blocks), at least the largest |y'|
+  double scale = 1;                   // s
+  Tensor<double> centre;              // (D), c
+  Tensor<float> panels;               // (panels, D, 32), y'
+  Tensor<float> minus_half_norms;     // (panels, 32), -|y'|^2/2
+  Tensor<std::int64_t> rows;          // (panels, 32), the bank's row in each column, -1 for none
+  Tensor<FilterCell> cells;           // none: the magnitudes do not allow a filter, every row is ranked
+  Tensor<float> cluster_centres;      // (clusters, D), m'; undefined for one cluster
+  Tensor<float> between_centres;      // (clusters, clusters), at least |m' - n'|
+  std::int64_t clusters() const noexcept { return cluster_centres.defined() ? cluster_centres.size(0) : 1; }
 };
 
 }  // namespace cuttle::cpu
@@ -87,6 +95,10 @@ struct NearestPatchFilter {
 #include "cuttle/backend/foreach_isa.inl"
 
 namespace cuttle::cpu {
+
+template <class T>
+void nearest_patch(const seam::NearestPatchArgs<T>& args, const NearestPatchFilter& filter);
+
 namespace detail {
 
 // The mean of the rows, summed in an order that depends on N alone.
@@ -116,10 +128,9 @@ class RankedRows {
   // A row farther than this can no longer enter.
   double limit() const noexcept { return full() ? squared_[k_ - 1] : std::numeric_limits<double>::infinity(); }
 
+  // A row is to be offered once.
   void offer(double squared, std::int64_t index) noexcept {
-    const auto before = [&](int j) {
-      return squared < squared_[j] || (squared == squared_[j] && index < index_[j]);
-    };
+    const auto before = [&](int j) { return squared < squared_[j] || (squared == squared_[j] && index < index_[j]); };
     if (full() && !before(k_ - 1)) return;
     int j = full() ? k_ - 1 : count_++;
     for (; j > 0 && before(j - 1); --j) {
@@ -152,72 +163,186 @@ bool all_finite(const T* x, std::int64_t n) noexcept {
   return true;
 }
 
-// Ranks rows [first, last) exactly; for float a first look in float spares most of them the sum in double.
+// Ranks the n rows of the bank named by `rows`; for float a first look in float spares most of them the sum in double.
 template <class T>
-void rank_rows(const T* x, const T* bank, std::int64_t first, std::int64_t last, std::int64_t D, RankedRows& ranked) {
-  for (; first < last; first += max_block_rows) {
-    const std::int64_t n = std::min<std::int64_t>(max_block_rows, last - first);
-    const T* rows = bank + first * D;
+void rank_rows(const T* x, const T* bank, const std::int64_t* rows, std::int64_t n, std::int64_t D, RankedRows& ranked) {
+  constexpr std::int64_t together = 128;
+  for (; n > 0; rows += together, n -= together) {
+    const std::int64_t some = std::min(together, n);
     if constexpr (std::is_same_v<T, float>) {
-      // A row within the limit has a float sum of at most `most`; the second term is for what underflows.
+      // A row within the limit has a float sum of at most `most`; the last term is for what underflows.
       const auto most_of = [&] {
-        return round_up(std::fma(ranked.limit(), 1 + filter_gamma(D), static_cast<double>(D) * 0x1p-125));
+        return round_up(std::fma(ranked.limit(), 1 + 2 * filter_gamma(D), static_cast<double>(D) * 0x1p-125));
       };
-      float approximate[max_block_rows];
-      CUTTLE_ISA_CALL(approximate_squared_distances, x, rows, n, D, approximate);
+      float approximate[together];
+      CUTTLE_ISA_CALL(approximate_squared_distances, x, bank, rows, some, D, approximate);
       float most = most_of();
-      for (std::int64_t r = 0; r < n; ++r) {
+      for (std::int64_t r = 0; r < some; ++r) {
         if (approximate[r] > most) continue;
         double squared;
-        CUTTLE_ISA_CALL(exact_squared_distances, x, rows + r * D, std::int64_t{1}, D, &squared);
-        ranked.offer(squared, first + r);
+        CUTTLE_ISA_CALL(exact_squared_distances, x, bank, rows + r, std::int64_t{1}, D, &squared);
+        ranked.offer(squared, rows[r]);
         most = most_of();
       }
     } else {
-      double squared[max_block_rows];
-      CUTTLE_ISA_CALL(exact_squared_distances, x, rows, n, D, squared);
-      for (std::int64_t r = 0; r < n; ++r) ranked.offer(squared[r], first + r);
+      double squared[together];
+      CUTTLE_ISA_CALL(exact_squared_distances, x, bank, rows, some, D, squared);
+      for (std::int64_t r = 0; r < some; ++r) ranked.offer(squared[r], rows[r]);
     }
   }
 }
 
-// Ranks the rows of the blocks that may hold an answer, the most promising first. `values` holds the largest v of each
-// block and is overwritten; squared_norm is |x'|^2.
 template <class T>
-void rank_survivors(const T* x, const T* bank, const NearestPatchFilter& filter, double squared_norm, float* values,
-                    BlockBound* found, int k, RankedRows& ranked) {
-  const FilterError error(std::sqrt(squared_norm) * (1 + 0x1p-30), filter.D);
-  const float threshold =
-      CUTTLE_ISA_CALL(bound_blocks, values, filter.block_norms.data(), filter.blocks, error, k);
-  BlockBound* last = found + CUTTLE_ISA_CALL(collect_blocks, values, filter.blocks, threshold, found);
-  std::make_heap(found, last);
-  const double scale_squared = filter.scale * filter.scale;
-  for (; found != last; --last) {
-    const BlockBound best = *found;
-    if (ranked.full()) {
-      const double reach = scale_squared * ranked.limit();
-      const double least = std::fma(-0x1p-38, squared_norm + reach, 0.5 * (squared_norm - reach));
-      if (static_cast<double>(best.upper) < least) return;
-    }
-    const std::int64_t first = best.block * filter.block_rows;
-    rank_rows(x, bank, first, std::min(filter.N, first + filter.block_rows), filter.D, ranked);
-    std::pop_heap(found, last);
+void rank_all_rows(const T* x, const seam::NearestPatchArgs<T>& args, RankedRows& ranked) {
+  std::int64_t rows[128];
+  for (std::int64_t first = 0; first < args.N; first += 128) {
+    std::iota(rows, rows + 128, first);
+    rank_rows(x, args.bank, rows, std::min<std::int64_t>(128, args.N - first), args.D, ranked);
   }
 }
 
-}  // namespace detail
+// One query on its way through the cells.
+struct FilteredQuery {
+  RankedRows ranked;
+  double squared_norm;       // X^2
+  double norm;               // X, rounded up
+  double reach;              // at least s d_k
+  std::int64_t seeded_cell;  // ranked at the start, -1 for none
+  float to_nearest_centre;   // |x' - n'|^2
+  std::int64_t nearest_centre;
 
-// Builds the filter of rows (N,D), finite, N >= 1, 1 <= D <= 4096.
+  FilteredQuery(int k, double squared) noexcept
+      : ranked(k), squared_norm(squared), norm(std::sqrt(squared) * (1 + 0x1p-30)),
+        reach(std::numeric_limits<double>::infinity()), seeded_cell(-1), to_nearest_centre(0), nearest_centre(0) {}
+
+  void update_reach(double scale) noexcept { reach = scale * std::sqrt(ranked.limit()) * (1 + 0x1p-30); }
+
+  // Blocks of the cell with v at most this hold no answer.
+  float threshold(const NearestPatchFilter& filter, const FilterCell& cell) const noexcept {
+    if (!ranked.full()) return -std::numeric_limits<float>::infinity();
+    const double squared_reach = filter.scale * filter.scale * ranked.limit();
+    const double least = std::fma(-0x1p-38, squared_norm + squared_reach, 0.5 * (squared_norm - squared_reach));
+    return -round_up(filter_error(norm, cell.norm, filter.D) - least);
+  }
+};
+
+// Ranks the blocks of a cell that may hold an answer, the most promising first. `best` holds the largest v of each block.
 template <class T>
-NearestPatchFilter make_nearest_patch_filter(const T* rows, std::int64_t N, std::int64_t D) {
+void rank_blocks(const T* x, const T* bank, const NearestPatchFilter& filter, const FilterCell& cell, float* best,
+                 FilteredQuery& query) {
+  for (;;) {
+    const int block = CUTTLE_ISA_CALL(largest_above, best, query.threshold(filter, cell));
+    if (block < 0) return;
+    best[block] = -std::numeric_limits<float>::infinity();
+    std::int64_t rows[2 * max_cell_panels], n = 0;
+    for (std::int64_t p = cell.first_panel; p < cell.first_panel + cell.panels; ++p)
+      for (int column = block; column < panel_columns; column += block_lanes)
+        if (const std::int64_t row = filter.rows.data()[p * panel_columns + column]; row >= 0) rows[n++] = row;
+    rank_rows(x, bank, rows, n, filter.D, query.ranked);
+    query.update_reach(filter.scale);
+  }
+}
+
+// The centres (clusters, D) of `rows` (N,D) by a few rounds of Lloyd's algorithm on evenly spaced rows of them.
+Tensor<float> cluster_centres(const Tensor<float>& rows, std::int64_t clusters);
+// The index of the centre nearest to each row.
+Tensor<std::int64_t> nearest_centres(const Tensor<float>& rows, const Tensor<float>& centres);
+
+// Puts rows (N,D) of x'-space, in the order given cluster by cluster, into panels and cells.
+inline void fill_cells(NearestPatchFilter& filter, const Tensor<float>& rows,
+                       const std::vector<std::vector<std::int64_t>>& members) {
+  const std::int64_t D = filter.D;
+  std::vector<FilterCell> cells;
+  std::vector<std::int64_t> first_member;
+  std::int64_t panels = 0;
+  for (std::size_t cluster = 0; cluster < members.size(); ++cluster) {
+    const auto size = static_cast<std::int64_t>(members[cluster].size());
+    for (std::int64_t first = 0; first < size; first += max_cell_panels * panel_columns) {
+      const std::int64_t count = std::min<std::int64_t>(max_cell_panels, (size - first + panel_columns - 1) / panel_columns);
+      cells.push_back({panels, count, static_cast<std::int64_t>(cluster), 0, 0});
+      first_member.push_back(first);
+      panels += count;
+    }
+  }
+  filter.panels = Tensor<float>::zeros({panels, D, panel_columns});
+  filter.minus_half_norms = Tensor<float>::full({panels, panel_columns}, -std::numeric_limits<float>::infinity());
+  filter.rows = Tensor<std::int64_t>::full({panels, panel_columns}, -1);
+  parallel_for(static_cast<std::int64_t>(cells.size()), [&](std::int64_t c) {
+    FilterCell& cell = cells[static_cast<std::size_t>(c)];
+    const std::vector<std::int64_t>& all = members[static_cast<std::size_t>(cell.cluster)];
+    const std::int64_t first = first_member[static_cast<std::size_t>(c)];
+    const std::int64_t n = std::min(cell.panels * panel_columns, static_cast<std::int64_t>(all.size()) - first);
+    double squared_norm = 0, squared_radius = 0;
+    for (std::int64_t j = 0; j < n; ++j) {
+      const std::int64_t row = all[static_cast<std::size_t>(first + j)];
+      const std::int64_t panel = cell.first_panel + j / panel_columns, column = j % panel_columns;
+      const float* y = rows.data() + row * D;
+      const float* m = filter.cluster_centres.defined() ? filter.cluster_centres.data() + cell.cluster * D : nullptr;
+      double norm = 0, radius = 0;
+      for (std::int64_t i = 0; i < D; ++i) {
+        const double value = static_cast<double>(y[i]);
+        filter.panels.data()[(panel * D + i) * panel_columns + column] = y[i];
+        norm = std::fma(value, value, norm);
+        if (!m) continue;
+        const double from_centre = value - static_cast<double>(m[i]);
+        radius = std::fma(from_centre, from_centre, radius);
+      }
+      filter.minus_half_norms.data()[panel * panel_columns + column] = static_cast<float>(-0.5 * norm);
+      filter.rows.data()[panel * panel_columns + column] = row;
+      squared_norm = std::max(squared_norm, norm);
+      squared_radius = std::max(squared_radius, radius);
+    }
+    cell.norm = std::sqrt(squared_norm) * (1 + 0x1p-30);
+    cell.radius = filter.cluster_centres.defined() ? std::sqrt(squared_radius) * (1 + 0x1p-30)
+                                                   : std::numeric_limits<double>::infinity();
+  });
+  filter.cells = Tensor<FilterCell>::from({static_cast<std::int64_t>(cells.size())}, cells);
+}
+
+// The members of each cluster, in rising order of row; of equal rows the first nine, for no more can be an answer.
+template <class T>
+std::vector<std::vector<std::int64_t>> cluster_members(const T* bank, std::int64_t N, std::int64_t D,
+                                                       const Tensor<std::int64_t>& nearest, std::int64_t clusters) {
+  std::vector<std::vector<std::int64_t>> members(static_cast<std::size_t>(clusters));
+  for (std::int64_t r = 0; r < N; ++r)
+    members[static_cast<std::size_t>(nearest.defined() ? nearest.data()[r] : 0)].push_back(r);
+  parallel_for(clusters, [&](std::int64_t c) {
+    std::vector<std::int64_t>& rows = members[static_cast<std::size_t>(c)];
+    std::vector<std::int64_t> sorted = rows;
+    const auto order = [&](std::int64_t a, std::int64_t b) {
+      const int sign = std::memcmp(bank + a * D, bank + b * D, static_cast<std::size_t>(D) * sizeof(T));
+      return sign < 0 || (sign == 0 && a < b);
+    };
+    std::sort(sorted.begin(), sorted.end(), order);
+    std::size_t kept = 0, run = 0;
+    for (std::size_t i = 0; i < sorted.size(); ++i) {
+      const bool same = i > 0 && std::memcmp(bank + sorted[i] * D, bank + sorted[i - 1] * D,
+                                             static_cast<std::size_t>(D) * sizeof(T)) == 0;
+      run = same ? run + 1 : 1;
+      if (run <= max_neighbours) rows[kept++] = sorted[i];
+    }
+    rows.resize(kept);
+    std::sort(rows.begin(), rows.end());
+  });
+  return members;
+}
+
+// About 512 rows a cluster: enough to fill panels, few enough to skip most of a bank that has structure.
+inline std::int64_t clusters_for(std::int64_t N) noexcept {
+  return N < 8192 ? 1 : std::min<std::int64_t>(N / 512, 1024);
+}
+
+// The filter of rows already in x'-space is made by the caller's scale and centre; see make_nearest_patch_filter.
+template <class T>
+NearestPatchFilter make_filter(const T* bank, std::int64_t N, std::int64_t D, std::int64_t clusters) {
   NearestPatchFilter filter;
   filter.N = N;
   filter.D = D;
-  filter.centre = detail::mean_of_rows(rows, N, D);
+  filter.centre = mean_of_rows(bank, N, D);
   double largest = 0, spread = 0;
   for (std::int64_t r = 0; r < N; ++r)
     for (std::int64_t i = 0; i < D; ++i) {
-      const double y = static_cast<double>(rows[r * D + i]);
+      const double y = static_cast<double>(bank[r * D + i]);
       largest = std::max(largest, std::abs(y));
       spread = std::max(spread, std::abs(y - filter.centre.data()[i]));
     }
@@ -229,99 +354,201 @@ NearestPatchFilter make_nearest_patch_filter(const T* rows, std::int64_t N, std:
   if (!(largest < 0x1p400) || exponent < -400) return filter;
   filter.scale = std::ldexp(1.0, -exponent);
 
-  // About 3072 blocks: fewer would cost the re-rank, more the pass over their maxima.
-  filter.block_rows = 2;
-  while (filter.block_rows < max_block_rows && filter.block_rows * 2 * 3072 <= N) filter.block_rows *= 2;
-  const std::int64_t group_rows = filter.block_rows * block_lanes, groups = (N + group_rows - 1) / group_rows;
-  filter.blocks = groups * block_lanes;
-  filter.panels = Tensor<float>::empty({groups * group_rows / panel_columns, D, panel_columns});
-  filter.minus_half_norms = Tensor<float>::empty({groups * group_rows});
-  filter.block_norms = Tensor<float>::empty({filter.blocks});
-  parallel_for(groups, [&](std::int64_t g) {
-    float* panels = filter.panels.data() + g * group_rows * D;
-    float* minus_half_norms = filter.minus_half_norms.data() + g * group_rows;
-    std::fill_n(panels, group_rows * D, 0.0f);
-    std::fill_n(minus_half_norms, group_rows, -std::numeric_limits<float>::infinity());
-    for (std::int64_t lane = 0; lane < block_lanes; ++lane) {
-      double largest_norm = 0;
-      for (std::int64_t step = 0; step < filter.block_rows; ++step) {
-        const std::int64_t row = (g * block_lanes + lane) * filter.block_rows + step;
-        if (row >= N) break;
-        const std::int64_t panel = step / 2, column = lane + block_lanes * (step % 2);
-        const double norm = CUTTLE_ISA_CALL(centre_row, rows + row * D, filter.centre.data(), filter.scale, D,
-                                            panels + panel * panel_columns * D + column, panel_columns);
-        minus_half_norms[panel * panel_columns + column] = static_cast<float>(-0.5 * norm);
-        largest_norm = std::max(largest_norm, norm);
-      }
-      filter.block_norms.data()[g * block_lanes + lane] = round_up(std::sqrt(largest_norm) * (1 + 0x1p-30));
-    }
+  Tensor<float> rows = Tensor<float>::empty({N, D});
+  constexpr std::int64_t tile = 1024;
+  parallel_for((N + tile - 1) / tile, [&](std::int64_t t) {
+    for (std::int64_t r = t * tile; r < std::min(N, (t + 1) * tile); ++r)
+      CUTTLE_ISA_CALL(centre_row, bank + r * D, filter.centre.data(), filter.scale, D, rows.data() + r * D);
   });
+  Tensor<std::int64_t> nearest;
+  if (clusters > 1) {
+    filter.cluster_centres = cluster_centres(rows, clusters);
+    filter.between_centres = Tensor<float>::empty({clusters, clusters});
+    parallel_for(clusters, [&](std::int64_t a) {
+      float* between = filter.between_centres.data() + a * clusters;
+      CUTTLE_ISA_CALL(approximate_squared_distances, filter.cluster_centres.data() + a * D,
+                      filter.cluster_centres.data(), nullptr, clusters, D, between);
+      for (std::int64_t b = 0; b < clusters; ++b)
+        between[b] = round_up(std::sqrt(static_cast<double>(between[b]) * (1 + 2 * filter_gamma(D)) + 0x1p-110));
+    });
+    nearest = nearest_centres(rows, filter.cluster_centres);
+  }
+  fill_cells(filter, rows, cluster_members(bank, N, D, nearest, clusters));
   return filter;
+}
+
+inline Tensor<std::int64_t> nearest_centres(const Tensor<float>& rows, const Tensor<float>& centres) {
+  const std::int64_t N = rows.size(0), D = rows.size(1), clusters = centres.size(0);
+  Tensor<std::int64_t> index = Tensor<std::int64_t>::empty({N});
+  Tensor<float> distance = Tensor<float>::empty({N});
+  nearest_patch(seam::NearestPatchArgs<float>{N, clusters, D, 1, rows.data(), centres.data(), distance.data(), index.data()},
+                make_filter(centres.data(), clusters, D, 1));
+  return index;
+}
+
+inline Tensor<float> cluster_centres(const Tensor<float>& rows, std::int64_t clusters) {
+  constexpr std::int64_t rounds = 5, sample_per_cluster = 48;
+  const std::int64_t N = rows.size(0), D = rows.size(1), samples = std::min(N, clusters * sample_per_cluster);
+  Tensor<float> sample = Tensor<float>::empty({samples, D}), centres = Tensor<float>::empty({clusters, D});
+  for (std::int64_t r = 0; r < samples; ++r) std::copy_n(rows.data() + r * N / samples * D, D, sample.data() + r * D);
+  for (std::int64_t c = 0; c < clusters; ++c)
+    std::copy_n(sample.data() + c * samples / clusters * D, D, centres.data() + c * D);
+  Tensor<double> sums = Tensor<double>::empty({clusters, D});
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(clusters));
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    const Tensor<std::int64_t> nearest = nearest_centres(sample, centres);
+    std::fill_n(sums.data(), clusters * D, 0.0);
+    std::fill(counts.begin(), counts.end(), 0);
+    for (std::int64_t r = 0; r < samples; ++r) {
+      const std::int64_t c = nearest.data()[r];
+      ++counts[static_cast<std::size_t>(c)];
+      for (std::int64_t i = 0; i < D; ++i) sums.data()[c * D + i] += static_cast<double>(sample.data()[r * D + i]);
+    }
+    for (std::int64_t c = 0; c < clusters; ++c)
+      if (const std::int64_t count = counts[static_cast<std::size_t>(c)])
+        for (std::int64_t i = 0; i < D; ++i)
+          centres.data()[c * D + i] = static_cast<float>(sums.data()[c * D + i] / static_cast<double>(count));
+  }
+  return centres;
+}
+
+// True where no row of the cell can be among the k nearest: item 6 of the head. to_centre is |x' - m'|^2 in float.
+inline bool out_of_reach(const FilteredQuery& query, const FilterCell& cell, double to_centre, double between,
+                         double gamma) noexcept {
+  const double reach = query.reach + 0x1p-23 * (query.norm + cell.norm) + 0x1p-60;
+  const double least = to_centre * (1 - gamma) - 0x1p-110, ball = reach + cell.radius;
+  if (least > ball * ball * (1 + 0x1p-40)) return true;
+  const double nearest = static_cast<double>(query.to_nearest_centre) * (1 + 2 * gamma) + 0x1p-110;
+  return least > nearest + (2 * reach * between + 0x1p-36 * reach * reach) * (1 + 0x1p-40);
+}
+
+}  // namespace detail
+
+// Builds the filter of rows (N,D), finite, N >= 1, 1 <= D <= 4096.
+template <class T>
+NearestPatchFilter make_nearest_patch_filter(const T* rows, std::int64_t N, std::int64_t D) {
+  return detail::make_filter(rows, N, D, detail::clusters_for(N));
 }
 
 // nearest_patch: distance and index (Q,k) of the k nearest bank rows of each query; see the head of this file.
 // A query with a NaN or an infinity gets distance NaN and index -1.
 template <class T>
 void nearest_patch(const seam::NearestPatchArgs<T>& args, const NearestPatchFilter& filter) {
-  const std::int64_t Q = args.Q, D = args.D, blocks = filter.blocks;
+  using detail::FilteredQuery;
+  const std::int64_t Q = args.Q, D = args.D, clusters = filter.clusters();
   const int k = static_cast<int>(args.k);
-  const std::int64_t tiles = (Q + tile_queries - 1) / tile_queries;
-  // Chunks of queries: enough of them for the threads, each long enough that the bank is read few times, and at most
-  // 16 MB of block maxima. The bank is passed in batches of panels that stay in the second-level cache.
-  const std::int64_t most_tiles = std::max<std::int64_t>(1, (std::int64_t{4} << 20) / (tile_queries * (blocks + 1)));
-  const std::int64_t chunk_tiles = std::min(std::clamp<std::int64_t>((tiles + 15) / 16, 4, 32), most_tiles);
-  const std::int64_t batch = std::clamp<std::int64_t>((std::int64_t{1} << 16) / (panel_columns * D), 1,
-                                                      std::max<std::int64_t>(1, filter.block_rows / 2));
-  parallel_for((tiles + chunk_tiles - 1) / chunk_tiles, [&](std::int64_t chunk) {
-    const std::int64_t first_query = chunk * chunk_tiles * tile_queries;
-    const std::int64_t queries = std::min(Q - first_query, chunk_tiles * tile_queries);
-    const std::int64_t chunk_end = (queries + tile_queries - 1) / tile_queries;
-    Tensor<float> packed = Tensor<float>::zeros({chunk_end, D, tile_queries});
-    Tensor<double> squared_norms = Tensor<double>::empty({queries});
-    Tensor<float> values = Tensor<float>::full({chunk_end * tile_queries, blocks},
-                                               -std::numeric_limits<float>::infinity());
-    Tensor<BlockBound> found = Tensor<BlockBound>::empty({blocks});
+  const double gamma = filter_gamma(D);
+  // Chunks of queries: enough of them for the threads, each large enough that the bank is read few times.
+  const std::int64_t chunk_queries = tile_queries * std::clamp<std::int64_t>((Q / tile_queries + 7) / 8, 4, 64);
+  parallel_for((Q + chunk_queries - 1) / chunk_queries, [&](std::int64_t chunk) {
+    const std::int64_t first_query = chunk * chunk_queries, queries = std::min(Q - first_query, chunk_queries);
+    const T* x = args.queries + first_query * D;
+    T* distance = args.distance + first_query * k;
+    std::int64_t* index = args.index + first_query * k;
 
-    // x' is left 0 for a query that the filter cannot serve: one with a NaN, or too far away for the bound's range.
+    // The queries that the filter can serve; the others hold a NaN, or lie too far away for the bounds' range.
+    Tensor<float> centred = Tensor<float>::empty({queries, D});
+    Tensor<FilteredQuery> states = Tensor<FilteredQuery>::empty({queries});
+    Tensor<std::int64_t> names = Tensor<std::int64_t>::empty({queries});
+    std::int64_t served = 0;
     for (std::int64_t q = 0; q < queries; ++q) {
-      const T* x = args.queries + (first_query + q) * D;
-      double farthest = 0;
-      for (std::int64_t i = 0; i < D && blocks; ++i)
-        farthest = std::max(farthest, filter.scale * std::abs(static_cast<double>(x[i]) - filter.centre.data()[i]));
-      squared_norms.data()[q] = std::numeric_limits<double>::infinity();
-      if (blocks && farthest <= 0x1p44 && detail::all_finite(x, D))
-        squared_norms.data()[q] = CUTTLE_ISA_CALL(
-            centre_row, x, filter.centre.data(), filter.scale, D,
-            packed.data() + q / tile_queries * tile_queries * D + q % tile_queries, tile_queries);
-    }
-
-    const std::int64_t panels = blocks * filter.block_rows / panel_columns, group_panels = filter.block_rows / 2;
-    for (std::int64_t p = 0, count; p < panels; p += count) {
-      const std::int64_t group = p / group_panels;
-      count = std::min(batch, (group + 1) * group_panels - p);
-      for (std::int64_t tile = 0; tile < chunk_end; ++tile)
-        CUTTLE_ISA_CALL(filter_tile, filter.panels.data() + p * panel_columns * D,
-                        filter.minus_half_norms.data() + p * panel_columns, count,
-                        packed.data() + tile * tile_queries * D, D,
-                        values.data() + tile * tile_queries * blocks + group * block_lanes, blocks);
-    }
-
-    for (std::int64_t q = 0; q < queries; ++q) {
-      const T* x = args.queries + (first_query + q) * D;
-      T* distance = args.distance + (first_query + q) * k;
-      std::int64_t* index = args.index + (first_query + q) * k;
-      if (!detail::all_finite(x, D)) {
-        std::fill_n(distance, k, std::numeric_limits<T>::quiet_NaN());
-        std::fill_n(index, k, -1);
+      const T* query = x + q * D;
+      if (!detail::all_finite(query, D)) {
+        std::fill_n(distance + q * k, k, std::numeric_limits<T>::quiet_NaN());
+        std::fill_n(index + q * k, k, -1);
         continue;
       }
-      detail::RankedRows ranked(k);
-      if (const double squared_norm = squared_norms.data()[q]; std::isfinite(squared_norm))
-        detail::rank_survivors(x, args.bank, filter, squared_norm, values.data() + q * blocks, found.data(), k, ranked);
-      else
-        detail::rank_rows(x, args.bank, 0, args.N, D, ranked);
-      ranked.write(distance, index);
+      double farthest = 0;
+      for (std::int64_t i = 0; i < D; ++i)
+        farthest = std::max(farthest, filter.scale * std::abs(static_cast<double>(query[i]) - filter.centre.data()[i]));
+      if (filter.cells.numel() && farthest <= 0x1p44) {
+        const double squared_norm = CUTTLE_ISA_CALL(centre_row, query, filter.centre.data(), filter.scale, D,
+                                                    centred.data() + served * D);
+        states.data()[served] = FilteredQuery(k, squared_norm);
+        names.data()[served++] = q;
+      } else {
+        detail::RankedRows ranked(k);
+        detail::rank_all_rows(query, args, ranked);
+        ranked.write(distance + q * k, index + q * k);
+      }
     }
+
+    // The nearest cluster first: it mostly holds the answer, and so tells which others to skip.
+    Tensor<float> to_centres;
+    if (clusters > 1) {
+      to_centres = Tensor<float>::empty({clusters, served});
+      for (std::int64_t c = 0; c < clusters; ++c)
+        CUTTLE_ISA_CALL(approximate_squared_distances, filter.cluster_centres.data() + c * D, centred.data(), nullptr,
+                        served, D, to_centres.data() + c * served);
+      for (std::int64_t q = 0; q < served; ++q) states.data()[q].to_nearest_centre = to_centres.data()[q];
+      for (std::int64_t c = 1; c < clusters; ++c)
+        for (std::int64_t q = 0; q < served; ++q)
+          if (const float to_centre = to_centres.data()[c * served + q]; to_centre < states.data()[q].to_nearest_centre) {
+            states.data()[q].to_nearest_centre = to_centre;
+            states.data()[q].nearest_centre = c;
+          }
+      for (std::int64_t c = 0; c < filter.cells.numel(); ++c) {
+        const FilterCell& cell = filter.cells.data()[c];
+        if (c > 0 && filter.cells.data()[c - 1].cluster == cell.cluster) continue;
+        for (std::int64_t q = 0; q < served; ++q) {
+          FilteredQuery& state = states.data()[q];
+          if (state.nearest_centre != cell.cluster) continue;
+          std::int64_t rows[panel_columns];
+          for (std::int64_t p = cell.first_panel; p < cell.first_panel + cell.panels; ++p) {
+            const std::int64_t* named = filter.rows.data() + p * panel_columns;
+            const std::int64_t n = std::remove_copy(named, named + panel_columns, rows, std::int64_t{-1}) - rows;
+            detail::rank_rows(x + names.data()[q] * D, args.bank, rows, n, D, state.ranked);
+          }
+          state.update_reach(filter.scale);
+          state.seeded_cell = c;
+        }
+      }
+    }
+
+    const std::int64_t tiles = (served + tile_queries - 1) / tile_queries;
+    Tensor<float> packed = Tensor<float>::zeros({tiles, D, tile_queries});
+    const auto pack = [&](std::int64_t q, float* column) {
+      for (std::int64_t i = 0; i < D; ++i) column[i * tile_queries] = centred.data()[q * D + i];
+    };
+    for (std::int64_t q = 0; q < served; ++q)
+      pack(q, packed.data() + q / tile_queries * tile_queries * D + q % tile_queries);
+    Tensor<float> gathered = Tensor<float>::zeros({D, tile_queries});
+    Tensor<std::int64_t> listed = Tensor<std::int64_t>::empty({served});
+    alignas(64) float best[tile_queries * block_lanes];
+    for (std::int64_t c = 0; c < filter.cells.numel(); ++c) {
+      const FilterCell& cell = filter.cells.data()[c];
+      std::int64_t count = 0;
+      for (std::int64_t q = 0; q < served; ++q) {
+        const FilteredQuery& state = states.data()[q];
+        const bool skip = state.seeded_cell == c ||
+                          (clusters > 1 &&
+                           detail::out_of_reach(
+                               state, cell, static_cast<double>(to_centres.data()[cell.cluster * served + q]),
+                               static_cast<double>(
+                                   filter.between_centres.data()[state.nearest_centre * clusters + cell.cluster]),
+                               gamma));
+        if (!skip) listed.data()[count++] = q;
+      }
+      // Where most queries need the cell, the tiles already packed are used as they are.
+      const bool all = 4 * count >= 3 * served;
+      if (all) std::iota(listed.data(), listed.data() + served, std::int64_t{0});
+      if (all) count = served;
+      for (std::int64_t first = 0; first < count; first += tile_queries) {
+        const std::int64_t n = std::min<std::int64_t>(tile_queries, count - first);
+        for (std::int64_t r = 0; r < n && !all; ++r) pack(listed.data()[first + r], gathered.data() + r);
+        CUTTLE_ISA_CALL(filter_tile, filter.panels.data() + cell.first_panel * panel_columns * D,
+                        filter.minus_half_norms.data() + cell.first_panel * panel_columns, cell.panels,
+                        all ? packed.data() + first * D : gathered.data(), D, best);
+        for (std::int64_t r = 0; r < n; ++r) {
+          const std::int64_t q = listed.data()[first + r];
+          if (states.data()[q].seeded_cell != c)
+            detail::rank_blocks(x + names.data()[q] * D, args.bank, filter, cell, best + r * block_lanes,
+                                states.data()[q]);
+        }
+      }
+    }
+    for (std::int64_t q = 0; q < served; ++q)
+      states.data()[q].ranked.write(distance + names.data()[q] * k, index + names.data()[q] * k);
   });
 }
 

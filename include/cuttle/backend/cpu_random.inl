@@ -10,7 +10,7 @@ CUTTLE_TARGET inline vf from_bits(vu a) { return (vf)a; }
 
 inline constexpr int blocks_per_batch = lanes / 2, normals_per_batch = 2 * lanes;
 
-// The four words of Philox blocks first_block + order[lane] as 64-bit lanes, whose upper halves mean nothing.
+// The four words of each lane's Philox block, in 64-bit lanes whose upper halves mean nothing.
 CUTTLE_TARGET inline void philox_batch(std::uint64_t seed, std::uint64_t stream, vw blocks, vw (&word)[4]) {
   word[0] = blocks;
   word[1] = blocks >> 32;
@@ -19,6 +19,7 @@ CUTTLE_TARGET inline void philox_batch(std::uint64_t seed, std::uint64_t stream,
   const vw multiplier_0 = vw{} + std::uint64_t{seam::philox_multiplier_0};
   const vw multiplier_1 = vw{} + std::uint64_t{seam::philox_multiplier_1};
   std::uint32_t key_0 = static_cast<std::uint32_t>(seed), key_1 = static_cast<std::uint32_t>(seed >> 32);
+#pragma GCC unroll 10  // a third off the time: g++ at -O2 keeps the loop
   for (int round = 0; round < seam::philox_rounds; ++round) {
     const vw product_0 = mul_low(multiplier_0, word[0]), product_1 = mul_low(multiplier_1, word[2]);
     word[0] = (product_1 >> 32) ^ word[1] ^ std::uint64_t{key_0};
@@ -30,7 +31,7 @@ CUTTLE_TARGET inline void philox_batch(std::uint64_t seed, std::uint64_t stream,
   }
 }
 
-// even lanes from the low halves of a, odd lanes from those of b.
+// Even lanes from the low halves of a, odd lanes from those of b.
 CUTTLE_TARGET inline vu low_halves(vw a, vw b) { return (vu)((a & 0xFFFFFFFFu) | (b << 32)); }
 
 // The normals_per_batch normals of blocks first_block .. + blocks_per_batch - 1. Lanes take the blocks in the order

@@ -97,15 +97,18 @@ CUTTLE_T vf vmax(vf a, vf b) { return _mm512_maskz_max_ps(static_cast<__mmask16>
 CUTTLE_T vm less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 CUTTLE_T vf select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }  // m ? a : b
 CUTTLE_T bool any(vm m) { return m != 0; }
-CUTTLE_T __m256 upper_half(vf a) { return _mm512_maskz_extractf32x8_ps(static_cast<__mmask8>(-1), a, 1); }
+template <int which>
+CUTTLE_T __m256 half(vf a) {
+  return _mm512_maskz_extractf32x8_ps(static_cast<__mmask8>(-1), a, which);
+}
 CUTTLE_T float reduce_min(vf a) {
-  const __m256 h = _mm256_min_ps(_mm512_castps512_ps256(a), upper_half(a));
+  const __m256 h = _mm256_min_ps(half<0>(a), half<1>(a));
   __m128 m = _mm_min_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
   m = _mm_min_ps(m, _mm_movehl_ps(m, m));
   return _mm_cvtss_f32(_mm_min_ss(m, _mm_shuffle_ps(m, m, 1)));
 }
 CUTTLE_T float reduce_add(vf a) {
-  const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), upper_half(a));
+  const __m256 h = _mm256_add_ps(half<0>(a), half<1>(a));
   __m128 m = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
   m = _mm_add_ps(m, _mm_movehl_ps(m, m));
   return _mm_cvtss_f32(_mm_add_ss(m, _mm_shuffle_ps(m, m, 1)));

@@ -107,7 +107,7 @@ struct Tiling {
 // Sums over tiles for the weight gradient are taken in at most this many groups of images.
 inline constexpr int64_t max_groups = 16;
 // Transformed inputs and outputs that one chunk of tiles may fill.
-inline constexpr int64_t chunk_bytes = int64_t{3} << 19;
+inline constexpr int64_t chunk_bytes = int64_t{1} << 20;
 
 // Whether the shape is one that the kernels can compute.
 inline bool computable(const seam::Conv2dShape& s) {

@@ -1,4 +1,5 @@
-// The kernels of nearest_patch for one instruction set; cpu_nearest_patch.hpp has the formulas, the layouts and the proof.
+// The kernels of nearest_patch for one instruction set; cpu_nearest_patch.hpp has the formulas, the layouts and the
+// proof.
 
 // best[r*16 + c%16] = max(itself, v(r, c)) for R queries and the 2*lanes columns c of one panel from `first` on, where
 // v(r, c) = -half_norm[c] + sum_i queries[i*12 + r] * panel[i*32 + c].
@@ -6,22 +7,23 @@ template <std::size_t R, int first>
 CUTTLE_TARGET inline void filter_columns(const float* panel, const float* minus_half_norms, const float* queries,
                                          std::int64_t D, float* best) {
   vf left[R], right[R];
-#pragma GCC unroll 16
+  CUTTLE_UNROLL
   for (std::size_t r = 0; r < R; ++r) {
     left[r] = load(minus_half_norms + first);
     right[r] = load(minus_half_norms + first + lanes);
   }
 #pragma GCC unroll 2
   for (std::int64_t i = 0; i < D; ++i) {
-    const vf y_left = load(panel + i * panel_columns + first), y_right = load(panel + i * panel_columns + first + lanes);
-#pragma GCC unroll 16
+    const vf y_left = load(panel + i * panel_columns + first),
+             y_right = load(panel + i * panel_columns + first + lanes);
+    CUTTLE_UNROLL
     for (std::size_t r = 0; r < R; ++r) {
       const vf x = set1(queries[i * tile_queries + static_cast<std::int64_t>(r)]);
       left[r] = fmadd(x, y_left, left[r]);
       right[r] = fmadd(x, y_right, right[r]);
     }
   }
-#pragma GCC unroll 16
+  CUTTLE_UNROLL
   for (std::size_t r = 0; r < R; ++r) {
     float* place = best + r * block_lanes + first % block_lanes;
     store(place, vmax(load(place), left[r]));
@@ -40,64 +42,29 @@ CUTTLE_TARGET inline void filter_panel(const float* panel, const float* minus_ha
     filter_panel<R, first + 2 * lanes>(panel, minus_half_norms, queries, D, best);
 }
 
-// best (12 x 16, rows `stride` apart) = max(itself, v over `panels` consecutive panels).
+// best (12 x 16) = the largest v of each query and block over `panels` consecutive panels.
 CUTTLE_TARGET inline void filter_tile(const float* panel, const float* minus_half_norms, std::int64_t panels,
-                                      const float* queries, std::int64_t D, float* best, std::int64_t stride) {
-  alignas(64) float local[tile_queries * block_lanes];
-  for (int r = 0; r < tile_queries; ++r)
-    for (int lane = 0; lane < block_lanes; lane += lanes)
-      store(local + r * block_lanes + lane, load(best + r * stride + lane));
+                                      const float* queries, std::int64_t D, float* best) {
+  for (int i = 0; i < tile_queries * block_lanes; i += lanes)
+    store(best + i, set1(-std::numeric_limits<float>::infinity()));
   for (std::int64_t p = 0; p < panels; ++p)
     filter_panel<vector_registers == 32 ? 12 : 6>(panel + p * panel_columns * D, minus_half_norms + p * panel_columns,
-                                                  queries, D, local);
-  for (int r = 0; r < tile_queries; ++r)
-    for (int lane = 0; lane < block_lanes; lane += lanes)
-      store(best + r * stride + lane, load(local + r * block_lanes + lane));
+                                                  queries, D, best);
 }
 
-// In: values[b], the largest v of each block. Out: values[b] = an upper bound of V over the block; the return value is the
-// k-th largest of the blocks' lower bounds. `blocks` is a multiple of 16.
-CUTTLE_TARGET inline float bound_blocks(float* values, const float* block_norms, std::int64_t blocks,
-                                        const FilterError& error, int k) {
-  const vf constant = set1(error.constant), linear = set1(error.linear), quadratic = set1(error.quadratic);
-  float largest[max_neighbours];  // the k largest lower bounds, falling
-  for (int j = 0; j < k; ++j) largest[j] = -std::numeric_limits<float>::infinity();
-  for (std::int64_t b = 0; b < blocks; b += lanes) {
-    const vf norm = load(block_norms + b), value = load(values + b);
-    const vf e = fmadd(fmadd(quadratic, norm, linear), norm, constant);
-    const vf lower = sub(value, e);
-    store(values + b, add(value, e));
-    if (!any(less(set1(largest[k - 1]), lower))) continue;
-    float lows[lanes];
-    store(lows, lower);
-    for (int lane = 0; lane < lanes; ++lane) {
-      int j = k;
-      for (; j > 0 && largest[j - 1] < lows[lane]; --j)
-        if (j < k) largest[j] = largest[j - 1];
-      if (j < k) largest[j] = lows[lane];
-    }
-  }
-  return largest[k - 1];
+// The place of the largest of 16 values where that is above `threshold`, else -1.
+CUTTLE_TARGET inline int largest_above(const float* values, float threshold) {
+  bool found = false;
+  for (int i = 0; i < block_lanes; i += lanes) found = found || any(less(set1(threshold), load(values + i)));
+  return found ? static_cast<int>(std::max_element(values, values + block_lanes) - values) : -1;
 }
 
-// The blocks whose upper bound is at least `threshold`, in `found`; returns how many.
-CUTTLE_TARGET inline std::int64_t collect_blocks(const float* upper, std::int64_t blocks, float threshold,
-                                                 BlockBound* found) {
-  const vf below = set1(std::nextafter(threshold, -std::numeric_limits<float>::infinity()));
-  std::int64_t count = 0;
-  for (std::int64_t b = 0; b < blocks; b += lanes) {
-    if (!any(less(below, load(upper + b)))) continue;
-    for (std::int64_t i = b; i < b + lanes; ++i)
-      if (upper[i] >= threshold) found[count++] = {upper[i], i};
-  }
-  return count;
-}
-
-// out[r] = sum_i (x_i - rows[r][i])^2 in float, in any order: a filter whose relative error filter_gamma(D) covers.
-CUTTLE_TARGET inline void approximate_squared_distances(const float* x, const float* rows, std::int64_t n,
-                                                        std::int64_t D, float* out) {
+// out[r] = sum_i (x_i - row_i)^2 in float, in any order, where row is rows[index[r]], or rows[r] without an index.
+// filter_gamma(D) bounds the relative error, underflow apart.
+CUTTLE_TARGET inline void approximate_squared_distances(const float* x, const float* rows, const std::int64_t* index,
+                                                        std::int64_t n, std::int64_t D, float* out) {
   for (std::int64_t r = 0; r < n; ++r) {
-    const float* y = rows + r * D;
+    const float* y = rows + (index ? index[r] : r) * D;
     vf sum = zero();
     std::int64_t i = 0;
     for (; i + lanes <= D; i += lanes) {
@@ -112,42 +79,42 @@ CUTTLE_TARGET inline void approximate_squared_distances(const float* x, const fl
   }
 }
 
-// out[r] = the squared distance of the definition: fma((double)x_i - (double)y_i, same, acc) over i in index order.
+// out[r] = the squared distance of the definition from x to rows[index[r]]: fma((double)x_i - (double)y_i, same, acc) over
+// i in index order. Eight rows together hide the latency of the fma.
 template <class T>
-CUTTLE_TARGET inline void exact_squared_distances(const T* x, const T* rows, std::int64_t n, std::int64_t D,
-                                                  double* out) {
+CUTTLE_TARGET inline void exact_squared_distances(const T* x, const T* rows, const std::int64_t* index, std::int64_t n,
+                                                  std::int64_t D, double* out) {
+  constexpr int together = 8;
   std::int64_t r = 0;
-  constexpr int together = 8;  // independent sums, so that the latency of one fma is hidden
   for (; r + together <= n; r += together) {
-    const T* y = rows + r * D;
+    const T* y[together];
     double sums[together] = {};
+    for (int j = 0; j < together; ++j) y[j] = rows + index[r + j] * D;
     for (std::int64_t i = 0; i < D; ++i)
-#pragma GCC unroll 16
       for (int j = 0; j < together; ++j) {
-        const double d = static_cast<double>(x[i]) - static_cast<double>(y[j * D + i]);
+        const double d = static_cast<double>(x[i]) - static_cast<double>(y[j][i]);
         sums[j] = __builtin_fma(d, d, sums[j]);
       }
     for (int j = 0; j < together; ++j) out[r + j] = sums[j];
   }
   for (; r < n; ++r) {
+    const T* y = rows + index[r] * D;
     double sum = 0;
     for (std::int64_t i = 0; i < D; ++i) {
-      const double d = static_cast<double>(x[i]) - static_cast<double>(rows[r * D + i]);
+      const double d = static_cast<double>(x[i]) - static_cast<double>(y[i]);
       sum = __builtin_fma(d, d, sum);
     }
     out[r] = sum;
   }
 }
 
-// column[i*stride] = float(scale * (row_i - centre_i)); returns the squared norm of what it wrote, in double.
+// out_i = float(scale * (row_i - centre_i)); returns the squared norm of what it wrote, in double.
 template <class T>
-CUTTLE_TARGET inline double centre_row(const T* row, const double* centre, double scale, std::int64_t D, float* column,
-                                       std::int64_t stride) {
+CUTTLE_TARGET inline double centre_row(const T* row, const double* centre, double scale, std::int64_t D, float* out) {
   double norm = 0;
   for (std::int64_t i = 0; i < D; ++i) {
-    const float value = static_cast<float>(scale * (static_cast<double>(row[i]) - centre[i]));
-    column[i * stride] = value;
-    norm = __builtin_fma(static_cast<double>(value), static_cast<double>(value), norm);
+    out[i] = static_cast<float>(scale * (static_cast<double>(row[i]) - centre[i]));
+    norm = __builtin_fma(static_cast<double>(out[i]), static_cast<double>(out[i]), norm);
   }
   return norm;
 }

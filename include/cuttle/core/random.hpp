@@ -37,7 +37,7 @@ inline vf from_bits(vu a) {
 }
 inline vf splat(float a) { return a; }
 inline vf choose(vu mask, vf a, vf b) { return mask ? a : b; }
-#define CUTTLE_TARGET inline
+#define CUTTLE_TARGET
 #include "cuttle/seam/box_muller.inl"
 #undef CUTTLE_TARGET
 }  // namespace detail::one_lane

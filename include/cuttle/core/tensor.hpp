@@ -1,4 +1,5 @@
-// Tensor<T>: a contiguous, row-major array with a shape and a device. Copies share memory, as in PyTorch; clone() copies.
+// Tensor<T>: a contiguous, row-major array with a shape and a device. Copies share memory, as in PyTorch; clone()
+// copies.
 #pragma once
 
 #include <algorithm>

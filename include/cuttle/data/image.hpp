@@ -37,8 +37,8 @@ inline Image apply_orientation(const Image& image, int orientation) {
   if (orientation == 1) return image;
   const bool transposed = orientation >= 5;
   // Which end of the stored picture the upright one starts from, along the stored rows and columns.
-  const bool rows_reversed = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
-  const bool columns_reversed = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+  const bool rows_reversed = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const bool columns_reversed = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const std::int64_t rows = image.size(0), columns = image.size(1), channels = image.size(2);
   Image upright = Image::empty({transposed ? columns : rows, transposed ? rows : columns, channels});
   std::uint8_t* out = upright.data();

@@ -201,7 +201,9 @@ inline void decoder_require(bool ok) { require(ok, "corrupt data met in the deco
 #endif
 
 #define STB_IMAGE_IMPLEMENTATION
-#define STB_IMAGE_STATIC
+// Skips stb's own declarations: they are extern "C", which would make them the user's functions whatever the namespace.
+#define STBI_INCLUDE_STB_IMAGE_H
+#define STBIDEF static
 #define STBI_ONLY_PNG
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP
@@ -214,7 +216,18 @@ inline void decoder_require(bool ok) { require(ok, "corrupt data met in the deco
 #define STBI_ASSERT(ok) ::cuttle::detail::decoder_require(ok)
 
 namespace cuttle::detail::stb {
+
+using stbi_uc = unsigned char;
+using stbi_us = unsigned short;
+enum { STBI_default = 0, STBI_grey = 1, STBI_grey_alpha = 2, STBI_rgb = 3, STBI_rgb_alpha = 4 };
+struct stbi_io_callbacks {
+  int (*read)(void* user, char* data, int size);
+  void (*skip)(void* user, int n);
+  int (*eof)(void* user);
+};
+
 #include <stb_image.h>
+
 }  // namespace cuttle::detail::stb
 
 #if defined(__GNUC__)

@@ -124,6 +124,7 @@ struct Defect {
   double from = 0, to = 0;  // broken_thread: the missing stretch, along the thread
   Color tint{1, 1, 1};      // stain
   std::vector<Strand> strands;
+  double strand_reach = 0;  // no strand, nor its shadow, is farther from the center than this
 };
 
 class Cloth {
@@ -159,12 +160,10 @@ class Cloth {
   // The topmost yarn at a place of the cloth. Warp threads run along y, weft threads along x; where the sum of the two
   // thread numbers is even the warp lies on top.
   Surface surface(Vec2 q, const Defect& defect) const {
-    if (defect.kind == WovenKind::hole || defect.kind == WovenKind::loose_knot) {
-      // The threads around have been pushed aside.
+    if (defect.kind == WovenKind::hole) {
+      // The threads around have been pushed outward.
       const Vec2 away = q - defect.center;
-      const double spread = defect.kind == WovenKind::hole ? 0.42 : 0.2;
-      const double far = dot(away, away) / (2 * defect.radius * defect.radius);
-      if (far < 12) q = q - away * (spread * std::exp(-far));
+      q = q - away * (0.34 * (1 - smooth_step(0.7, 1.55, length(away) / defect.radius)));
     }
     Surface top{-0.75, {0.07, 0.065, 0.06}};
     // The one that is to lie on top first: the other is mostly hidden, and then costs little.
@@ -172,13 +171,15 @@ class Cloth {
     consider(top, q, warp_over, warp_over, defect);
     consider(top, q, !warp_over, warp_over, defect);
     if (defect.kind == WovenKind::stain) soak(top, q, defect);
-    for (const Strand& strand : defect.strands) lay(top, q, strand);
+    if (near_strands(q, defect))
+      for (const Strand& strand : defect.strands) lay(top, q, strand);
     return top;
   }
 
   // Share of the light that strands above leave, 1 where there are none.
   double shade_of_strands(Vec2 q, const Defect& defect) const {
     double left = 1;
+    if (!near_strands(q, defect)) return left;
     const Vec2 toward = q + light_ * 0.32;
     for (const Strand& strand : defect.strands)
       for (std::size_t i = 0; i + 1 < strand.points.size(); ++i) {
@@ -212,7 +213,7 @@ class Cloth {
       const double ragged =
           defect.radius *
           (1 + 0.35 * noise_(identity * 5.3, 3.5 + (along > (warp ? defect.center.y : defect.center.x))));
-      half_width *= smooth_step(0.62 * ragged, 0.62 * ragged + 0.35, length(q - defect.center));
+      half_width *= smooth_step(0.72 * ragged, 0.72 * ragged + 0.3, length(q - defect.center));
     }
     const double s = half_width > 0.02 ? (across - thread - 0.5 - offset) / half_width : 2;
     if (std::abs(s) >= 1) return;
@@ -239,6 +240,11 @@ class Cloth {
     const double patchy = 0.75 + 0.3 * noise_(q.x / 1.4, q.y / 1.4 + 23);
     const double amount = defect.strength * body * std::min(1.0, 0.62 * patchy + 0.45 * rim);
     for (std::size_t c = 0; c < 3; ++c) top.color[c] *= 1 + amount * (defect.tint[c] - 1);
+  }
+
+  static bool near_strands(Vec2 q, const Defect& defect) {
+    const Vec2 away = q - defect.center;
+    return dot(away, away) < defect.strand_reach * defect.strand_reach;
   }
 
   struct Nearest {
@@ -354,6 +360,9 @@ inline Defect plan_defect(const Cloth& cloth, WovenKind kind, std::uint64_t seed
       break;
     }
   }
+  for (const Strand& strand : defect.strands)
+    for (const Strand::Point& point : strand.points)
+      defect.strand_reach = std::max(defect.strand_reach, length(point.at - defect.center) + 1);
   return defect;
 }
 

@@ -1,6 +1,6 @@
-// Patch SVDD as a detector (Yi and Yoon, ACCV 2020, section 3.4): the trained encoder, the mean image, and the embeddings
-// of normal patches. The distance of a patch to its nearest normal one is its anomaly; maps of both scales are multiplied
-// and the largest pixel is the image's score.
+// Patch SVDD as a detector (Yi and Yoon, ACCV 2020, section 3.4): the trained encoder, the mean image, and the
+// embeddings of normal patches. The distance of a patch to its nearest normal one is its anomaly; maps of both scales
+// are multiplied and the largest pixel is the image's score.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "cuttle/data/resize.hpp"
+#include "cuttle/data/working_size.hpp"
 #include "cuttle/models/patch_svdd_training.hpp"
 #include "cuttle/models/state.hpp"
 #include "cuttle/ops/distribute_scores.hpp"
@@ -19,35 +19,6 @@
 #include "cuttle/ops/standardize.hpp"
 
 namespace cuttle {
-
-// How an image becomes pictures of the one size that the networks see.
-struct WorkingSize {
-  std::int64_t size = 256;
-  // Unset: every image is resized to size x size. Set: an image larger than that is cut into tiles that overlap by at
-  // least this many pixels, after it has been enlarged where a side is shorter than `size`.
-  std::optional<std::int64_t> tile_overlap;
-
-  // The pictures of an image: bytes (n, size, size, 3), and where each lies in the image of `extent` rows and columns
-  // that was cut up.
-  struct Pictures {
-    Tensor<std::uint8_t> images;
-    std::vector<Tile> tiles;
-    std::int64_t height, width;
-  };
-  Pictures pictures_of(const Image& image) const {
-    const bool tiled = tile_overlap && (image.size(0) > size || image.size(1) > size);
-    const std::int64_t height = tiled ? std::max(image.size(0), size) : size;
-    const std::int64_t width = tiled ? std::max(image.size(1), size) : size;
-    const Image whole = to_rgb(resize(image, height, width));
-    Pictures pictures{{}, cover_with_tiles(height, width, size, tiled ? *tile_overlap : 0), height, width};
-    pictures.images = Tensor<std::uint8_t>::empty({std::ssize(pictures.tiles), size, size, 3});
-    for (std::size_t i = 0; i < pictures.tiles.size(); ++i) {
-      const auto row = static_cast<std::int64_t>(i);
-      pictures.images.slice(row, row + 1).reshape({size, size, 3}).copy_from(crop(whole, pictures.tiles[i]));
-    }
-    return pictures;
-  }
-};
 
 // map (H,W): the anomaly of each pixel; score: the largest of them.
 struct AnomalyMap {
@@ -106,8 +77,8 @@ class PatchSvdd {
         distances(embeddings.small, *bank_small_, PatchSvddSizes::small, PatchSvddSizes::stride_small));
   }
 
-  // The anomaly of an image (H,W,1 or 3) of any size. Its map has the working size, or where the image is cut into tiles
-  // the image's own; there a pixel in several tiles takes the mean of their maps.
+  // The anomaly of an image (H,W,1 or 3) of any size. Its map has the working size, or where the image is cut into
+  // tiles the image's own; there a pixel in several tiles takes the mean of their maps.
   AnomalyMap score(const Image& image) const {
     const WorkingSize::Pictures pictures = working_size_.pictures_of(image);
     const std::int64_t size = working_size_.size, width = pictures.width;

@@ -27,15 +27,16 @@ struct PatchEmbeddings {
   Tensor<T> large;  // (B, I, J, 64) with I = (H - 64)/16 + 1: corner at (16i, 16j)
 };
 
-// Both encoders: the small one embeds a 32 x 32 patch by eight 3x3 convolutions; the large one embeds a 64 x 64 patch by
-// the small one on its four quadrants and two more layers. Parameter names are the reference's.
+// Both encoders: the small one embeds a 32 x 32 patch by eight 3x3 convolutions; the large one embeds a 64 x 64 patch
+// by the small one on its four quadrants and two more layers. Parameter names are the reference's.
 template <class T>
 class PatchEncoder {
  public:
   explicit PatchEncoder(nn::Initializer& init)
-      : trunk_{layer(3, 32, init, 2), layer(32, 64, init),  layer(64, 128, init), layer(128, 128, init),
-               layer(128, 64, init),  layer(64, 32, init), layer(32, 32, init),
-               nn::Conv2d<T>(32, PatchSvddSizes::D, 3, {.activation = Activation::tanh}, init)},
+      : trunk_{layer(3, 32, init, 2), layer(32, 64, init),
+               layer(64, 128, init),  layer(128, 128, init),
+               layer(128, 64, init),  layer(64, 32, init),
+               layer(32, 32, init),   nn::Conv2d<T>(32, PatchSvddSizes::D, 3, {.activation = Activation::tanh}, init)},
         head1_(PatchSvddSizes::D, 128, 2, {.activation = Activation::leaky_relu, .slope = PatchSvddSizes::slope}, init),
         head2_(128, PatchSvddSizes::D, 1, {.activation = Activation::tanh}, init) {}
 
@@ -49,13 +50,11 @@ class PatchEncoder {
     require(patches.value().rank() == 4 && patches.value().size(1) == PatchSvddSizes::small &&
                 patches.value().size(2) == PatchSvddSizes::small,
             "PatchEncoder::embed_small: patches have shape ", patches.shape(), ", expected (B,32,32,3)");
-    Var<T> x = patches;
-    for (const nn::Conv2d<T>& conv : trunk_) x = conv(x, tape);
-    return reshape(x, {patches.value().size(0), PatchSvddSizes::D});
+    return reshape(embed_densely(patches, tape), {patches.value().size(0), PatchSvddSizes::D});
   }
 
-  // The small embeddings of the quadrants of 64 x 64 patches, four rows a patch (top left, top right, bottom left, bottom
-  // right): (4B,64) -> embeddings of the large patches (B,64).
+  // The small embeddings of the quadrants of 64 x 64 patches, four rows a patch (top left, top right, bottom left,
+  // bottom right): (4B,64) -> embeddings of the large patches (B,64).
   Var<T> embed_large(const Var<T>& quadrants, Tape<T>* tape) const {
     require(quadrants.value().rank() == 2 && quadrants.value().size(0) % 4 == 0,
             "PatchEncoder::embed_large: quadrants have shape ", quadrants.shape(), ", expected (4B,64)");
@@ -64,13 +63,22 @@ class PatchEncoder {
     return reshape(head2_(head1_(grid, tape), tape), {B, PatchSvddSizes::D});
   }
 
+  // Every second pixel's 32-patch of images (B,H,W,3): (B, (H-32)/2+1, (W-32)/2+1, 64), patch (r,c) with corner
+  // (2r,2c).
+  Var<T> embed_densely(const Var<T>& images, Tape<T>* tape) const {
+    Var<T> x = images;
+    for (const nn::Conv2d<T>& conv : trunk_) x = conv(x, tape);
+    return x;
+  }
+
   // All patches of images (B,H,W,3) at the test strides by evaluating the trunk once over each image. The trunk has no
-  // padding and strides 2 once, so its output at (r,c) is the embedding of the patch with corner (2r,2c); its last layer
-  // is taken with stride 2, which leaves the corners (4i,4j). The quadrants of a 64-patch lie 32 pixels apart, that is 8
-  // rows of that map, and large patches 16 pixels, 4 rows.
+  // padding and strides 2 once, so its output at (r,c) is the embedding of the patch with corner (2r,2c); its last
+  // layer is taken with stride 2, which leaves the corners (4i,4j). The quadrants of a 64-patch lie 32 pixels apart,
+  // that is 8 rows of that map, and large patches 16 pixels, 4 rows.
   PatchEmbeddings<T> embed_images(const Tensor<T>& images) const {
     require(images.rank() == 4 && images.size(1) >= PatchSvddSizes::large && images.size(2) >= PatchSvddSizes::large,
-            "PatchEncoder::embed_images: images have shape ", images.shape(), ", expected (B,H,W,3) of at least 64 x 64");
+            "PatchEncoder::embed_images: images have shape ", images.shape(),
+            ", expected (B,H,W,3) of at least 64 x 64");
     constexpr std::int64_t step = PatchSvddSizes::stride_small;
     Var<T> x = images;
     for (const nn::Conv2d<T>& conv : trunk_) {
@@ -101,8 +109,8 @@ class PatchEncoder {
   nn::Conv2d<T> head1_, head2_;
 };
 
-// Which of eight neighbours the second patch is, from the difference of the two embeddings. As in the reference, the last
-// weight W never learns and acts with its columns at unit length: V[o,i] = W[o,i] / |W[:,i]|.
+// Which of eight neighbours the second patch is, from the difference of the two embeddings. As in the reference, the
+// last weight W never learns and acts with its columns at unit length: V[o,i] = W[o,i] / |W[:,i]|.
 template <class T>
 class PositionClassifier {
  public:

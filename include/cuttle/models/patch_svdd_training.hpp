@@ -4,32 +4,75 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
+#include <variant>
 
+#include "cuttle/io/json.hpp"
+#include "cuttle/models/patch_svdd_batch.hpp"
 #include "cuttle/models/patch_svdd_network.hpp"
 #include "cuttle/nn/optim.hpp"
-#include "cuttle/ops/extract_patches.hpp"
 
 namespace cuttle {
 
 // How a training run goes; everything depends on the number of the step, nothing on time.
 struct PatchSvddRecipe {
   std::int64_t steps = 0;
-  std::int64_t batch = 64;          // pairs of each of the four tasks
-  double learning_rate = 1e-4;      // Adam's, after the warm-up
-  std::int64_t warmup = 0;          // steps over which the rate rises linearly
-  double final_rate = 1;            // the rate falls by half a cosine to this share of itself at the last step
-  double lambda = 1e-3;             // weight of the mean distances
+  std::int64_t batch = 64;                    // pairs of each of the four tasks, isolated patches
+  std::optional<PatchSvddCropOptions> crops;  // set: pairs from crops instead
+  double learning_rate = 1e-4;                // Adam's, after the warm-up
+  double beta2 = 0.999;                       // Adam's
+  std::int64_t warmup = 0;                    // steps over which the rate rises linearly
+  double final_rate = 1;  // the rate falls by half a cosine to this share of itself at the last step
+  double lambda = 1e-3;   // weight of the mean distances
   nn::Initializer::Scheme initialisation = nn::Initializer::Scheme::pytorch;
-  Math math = Math::fp32;           // of the trunk's convolutions in training
+  Math math = Math::fp32;  // of the trunk's convolutions in training
 
-  // The paper's: Adam at 1e-4 throughout, batch 64, PyTorch's initialisation, 300 epochs in each of which every one of
-  // `images` is drawn 100 times on average.
+  // The paper's: Adam at 1e-4 throughout, batch 64, PyTorch's initialisation, 300 epochs over `images` pictures.
   static PatchSvddRecipe published(std::int64_t images) {
     PatchSvddRecipe recipe;
-    recipe.steps = 300 * ((images * 100 + recipe.batch - 1) / recipe.batch);
+    recipe.steps = 300 * steps_an_epoch(images, recipe.batch);
     return recipe;
+  }
+
+  // A detector soonest on a processor: pairs from crops (PatchSvddCropBatch), He's initialisation, which keeps
+  // different patches apart from the start, and a rate ten times the paper's with a warm-up and a decay.
+  static PatchSvddRecipe standard() {
+    PatchSvddRecipe recipe;
+    recipe.steps = 400;
+    recipe.crops = PatchSvddCropOptions{};
+    recipe.learning_rate = 1e-3;
+    recipe.beta2 = 0.99;
+    recipe.warmup = 10;
+    recipe.final_rate = 0.05;
+    recipe.initialisation = nn::Initializer::Scheme::he;
+    recipe.math = Math::winograd;
+    return recipe;
+  }
+
+  // An epoch draws every picture 100 times on average, as the reference's does.
+  static std::int64_t steps_an_epoch(std::int64_t images, std::int64_t batch) {
+    return (images * 100 + batch - 1) / batch;
+  }
+
+  Json::Object json() const {
+    Json::Object members{{"steps", steps},
+                         {"learning_rate", learning_rate},
+                         {"beta2", beta2},
+                         {"warmup", warmup},
+                         {"final_rate", final_rate},
+                         {"lambda", lambda},
+                         {"initialisation", initialisation == nn::Initializer::Scheme::he ? "he" : "pytorch"},
+                         {"math", math == Math::winograd ? "winograd" : "fp32"}};
+    if (crops) {
+      members.emplace_back("crops", crops->crops);
+      members.emplace_back("crop_size", crops->size);
+      members.emplace_back("pairs", crops->pairs);
+    } else {
+      members.emplace_back("batch", batch);
+    }
+    return members;
   }
 
   // The learning rate of step `step`, counted from 0.
@@ -58,57 +101,33 @@ struct PatchSvddNetworks {
   }
 };
 
-// The four tasks of a step: relative position and neighbourhood ("SVDD") at both patch sizes. All their patches lie in
-// one tensor of 32 x 32 tiles, four a large patch, so that the trunk runs once:
-//   position_large first, second (4B each), svdd_large first, second (4B each), position_small ... (B each), svdd_small ...
-template <class T>
-struct PatchSvddBatch {
-  Tensor<T> tiles;                                     // (20B,32,32,3)
-  Tensor<std::int32_t> labels_large, labels_small;     // (B) in 0..7
-
-  explicit PatchSvddBatch(std::int64_t B)
-      : tiles(Tensor<T>::empty({20 * B, PatchSvddSizes::small, PatchSvddSizes::small, 3})),
-        labels_large(Tensor<std::int32_t>::empty({B})),
-        labels_small(Tensor<std::int32_t>::empty({B})) {}
-
-  std::int64_t B() const { return labels_large.numel(); }
-  // The tiles of one side (0 first, 1 second) of a task.
-  Tensor<T> position_large(int side) const { return tiles.slice((4 * side) * B(), (4 * side + 4) * B()); }
-  Tensor<T> svdd_large(int side) const { return tiles.slice((8 + 4 * side) * B(), (12 + 4 * side) * B()); }
-  Tensor<T> position_small(int side) const { return tiles.slice((16 + side) * B(), (17 + side) * B()); }
-  Tensor<T> svdd_small(int side) const { return tiles.slice((18 + side) * B(), (19 + side) * B()); }
-};
-
 // total = position_large + position_small + lambda * (svdd_large + svdd_small); accuracies of the two classifiers.
 struct PatchSvddLosses {
   double position_large = 0, position_small = 0, svdd_large = 0, svdd_small = 0, total = 0;
   double accuracy_large = 0, accuracy_small = 0;
 };
 
-// Computes the losses of a batch; with a tape, adds their gradients to those of the networks' parameters.
-template <class T>
-PatchSvddLosses patch_svdd_losses(const PatchSvddNetworks<T>& networks, const PatchSvddBatch<T>& batch, double lambda,
+// Computes the losses of a batch (their equation 5); with a tape, adds their gradients to those of the parameters.
+template <class T, class Batch>
+PatchSvddLosses patch_svdd_losses(const PatchSvddNetworks<T>& networks, const Batch& batch, double lambda,
                                   Tape<T>* tape) {
-  const std::int64_t B = batch.B();
-  const PatchEncoder<T>& encoder = networks.encoder;
-  const Var<T> tiles = encoder.embed_small(batch.tiles, tape);
-  const Var<T> large = encoder.embed_large(slice(tiles, 0, 16 * B), tape);
-  const Var<T> small = slice(tiles, 16 * B, 20 * B);
-  const auto rows = [B](const Var<T>& h, std::int64_t part) { return slice(h, part * B, (part + 1) * B); };
-
-  const Var<T> logits_large = networks.classifier_large(rows(large, 0), rows(large, 1), tape);
-  const Var<T> logits_small = networks.classifier_small(rows(small, 0), rows(small, 1), tape);
+  const PairEmbeddings<T> h = embed_pairs(networks.encoder, batch, tape);
+  const Var<T> logits_large = networks.classifier_large(h.position_large[0], h.position_large[1], tape);
+  const Var<T> logits_small = networks.classifier_small(h.position_small[0], h.position_small[1], tape);
   const Var<T> position_large = cross_entropy(logits_large, batch.labels_large);
   const Var<T> position_small = cross_entropy(logits_small, batch.labels_small);
-  const Var<T> svdd_large = mean_distance(rows(large, 2), rows(large, 3));
-  const Var<T> svdd_small = mean_distance(rows(small, 2), rows(small, 3));
+  const Var<T> svdd_large = mean_distance(h.svdd_large[0], h.svdd_large[1]);
+  const Var<T> svdd_small = mean_distance(h.svdd_small[0], h.svdd_small[1]);
   const Var<T> total = add(add(position_large, position_small), scale(add(svdd_large, svdd_small), lambda));
   if (tape) tape->backward(total);
 
   const auto number = [](const Var<T>& loss) { return static_cast<double>(loss.value().item()); };
-  return {number(position_large), number(position_small),
-          number(svdd_large),     number(svdd_small),
-          number(total),          accuracy(logits_large.value(), batch.labels_large),
+  return {number(position_large),
+          number(position_small),
+          number(svdd_large),
+          number(svdd_small),
+          number(total),
+          accuracy(logits_large.value(), batch.labels_large),
           accuracy(logits_small.value(), batch.labels_small)};
 }
 
@@ -123,19 +142,22 @@ class PatchSvddTrainer {
         mean_(std::move(mean)),
         recipe_(recipe),
         seed_(seed),
-        networks_(nn::Initializer(seed, recipe.initialisation, PatchSvddSizes::slope)),
+        networks_(nn::Initializer(seed, recipe.initialisation)),
         arena_(networks_),
-        adam_(arena_, {.learning_rate = recipe.learning_rate}),
-        batch_((require(recipe.batch >= 1, "PatchSvddTrainer: batch is ", recipe.batch), recipe.batch)) {
+        adam_(arena_, {.learning_rate = recipe.learning_rate, .beta2 = recipe.beta2}),
+        batch_(make_batch(recipe)) {
     networks_.encoder.set_math(recipe.math);
   }
 
   // Draws a batch and makes one update; returns the losses before it. Throws where a loss is not finite.
   PatchSvddLosses step() {
-    draw_batch();
-    tape_.clear();
     arena_.zero_grad();
-    const PatchSvddLosses losses = patch_svdd_losses(networks_, batch_, recipe_.lambda, &tape_);
+    const PatchSvddLosses losses = std::visit(
+        [&](auto& batch) {
+          batch.draw(images_, mean_, seed_, steps_);
+          return patch_svdd_losses(networks_, batch, recipe_.lambda, &tape_);
+        },
+        batch_);
     tape_.clear();
     const std::array<std::pair<const char*, double>, 4> terms{{{"position loss at K=64", losses.position_large},
                                                                {"position loss at K=32", losses.position_small},
@@ -155,19 +177,10 @@ class PatchSvddTrainer {
   PatchSvddNetworks<T>& networks() noexcept { return networks_; }
 
  private:
-  void draw_batch() {
-    const auto draw = [&](PatchTask task, std::int64_t patch_size, const Tensor<T>& first, const Tensor<T>& second,
-                          const Tensor<std::int32_t>& labels) {
-      random_patch_pairs(images_, mean_, {.task = task, .patch_size = patch_size, .tile_size = PatchSvddSizes::small},
-                         seed_, steps_, first, second, labels);
-    };
-    const Tensor<std::int32_t> none;
-    draw(PatchTask::position, PatchSvddSizes::large, batch_.position_large(0), batch_.position_large(1),
-         batch_.labels_large);
-    draw(PatchTask::svdd, PatchSvddSizes::large, batch_.svdd_large(0), batch_.svdd_large(1), none);
-    draw(PatchTask::position, PatchSvddSizes::small, batch_.position_small(0), batch_.position_small(1),
-         batch_.labels_small);
-    draw(PatchTask::svdd, PatchSvddSizes::small, batch_.svdd_small(0), batch_.svdd_small(1), none);
+  static std::variant<PatchSvddBatch<T>, PatchSvddCropBatch<T>> make_batch(const PatchSvddRecipe& recipe) {
+    if (recipe.crops) return PatchSvddCropBatch<T>(*recipe.crops);
+    require(recipe.batch >= 1, "PatchSvddTrainer: batch is ", recipe.batch);
+    return PatchSvddBatch<T>(recipe.batch);
   }
 
   Tensor<std::uint8_t> images_;
@@ -178,7 +191,7 @@ class PatchSvddTrainer {
   nn::ParameterArena<T> arena_;
   nn::Adam<T> adam_;
   Tape<T> tape_;
-  PatchSvddBatch<T> batch_;
+  std::variant<PatchSvddBatch<T>, PatchSvddCropBatch<T>> batch_;
   std::int64_t steps_ = 0;
 };
 

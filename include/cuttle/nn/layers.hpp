@@ -17,20 +17,22 @@ inline constexpr std::uint64_t initialisation_streams = std::uint64_t{1} << 56;
 // Draws the parameters of one layer after another, each from a random stream of its own.
 //
 // pytorch: weights and biases uniform in +-1/sqrt(fan_in), the defaults of PyTorch's convolution and linear layers.
-// he: weights uniform in +-sqrt(6 / ((1 + slope^2) fan_in)), which keeps the variance of activations through leaky ReLUs
-//     of that slope (He et al. 2015, eq. 10 and 15), biases zero.
+// he: weights uniform with the variance that keeps that of activations: 2/((1 + slope^2) fan_in) before a leaky ReLU
+//     (He et al. 2015, eq. 10 and 15), 1/fan_in before tanh or nothing (LeCun et al. 1998); biases zero.
 class Initializer {
  public:
   enum class Scheme { pytorch, he };
 
-  explicit Initializer(std::uint64_t seed, Scheme scheme = Scheme::pytorch, double slope = 0)
-      : seed_(seed), scheme_(scheme), slope_(slope) {}
+  explicit Initializer(std::uint64_t seed, Scheme scheme = Scheme::pytorch) : seed_(seed), scheme_(scheme) {}
 
   template <class T>
-  Tensor<T> weight(const Shape& shape, std::int64_t fan_in) {
+  Tensor<T> weight(const Shape& shape, std::int64_t fan_in, Activation activation, double slope) {
     const double fan = static_cast<double>(fan_in);
-    return uniform<T>(shape, scheme_ == Scheme::pytorch ? 1 / std::sqrt(fan)
-                                                        : std::sqrt(6 / ((1 + slope_ * slope_) * fan)));
+    if (scheme_ == Scheme::pytorch) return uniform<T>(shape, 1 / std::sqrt(fan));
+    const double kept = activation == Activation::leaky_relu ? (1 + slope * slope) / 2
+                        : activation == Activation::relu     ? 0.5
+                                                             : 1;
+    return uniform<T>(shape, std::sqrt(3 / (kept * fan)));
   }
   template <class T>
   Tensor<T> bias(std::int64_t n, std::int64_t fan_in) {
@@ -50,7 +52,6 @@ class Initializer {
 
   std::uint64_t seed_;
   Scheme scheme_;
-  double slope_;
   std::uint64_t next_ = 0;
 };
 
@@ -61,7 +62,9 @@ struct Conv2d {
   Conv2dOptions options;
 
   Conv2d(std::int64_t in, std::int64_t out, std::int64_t size, const Conv2dOptions& conv2d_options, Initializer& init)
-      : weight{init.weight<T>({out, size, size, in}, in * size * size), {}, true},
+      : weight{init.weight<T>({out, size, size, in}, in * size * size, conv2d_options.activation, conv2d_options.slope),
+               {},
+               true},
         bias{init.bias<T>(out, in * size * size), {}, true},
         options(conv2d_options) {}
 
@@ -85,7 +88,9 @@ struct Linear {
   LinearOptions options;
 
   Linear(std::int64_t in, std::int64_t out, const LinearOptions& linear_options, Initializer& init)
-      : weight{init.weight<T>({out, in}, in), {}, true}, bias{init.bias<T>(out, in), {}, true}, options(linear_options) {}
+      : weight{init.weight<T>({out, in}, in, linear_options.activation, linear_options.slope), {}, true},
+        bias{init.bias<T>(out, in), {}, true},
+        options(linear_options) {}
 
   Var<T> operator()(const Var<T>& x, Tape<T>* tape) const { return linear(x, weight.on(tape), bias.on(tape), options); }
 

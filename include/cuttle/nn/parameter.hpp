@@ -28,8 +28,8 @@ struct Parameter {
   }
 };
 
-// Moves the trainable parameters of a module into one block of values and one of gradients, in the order of visiting, so
-// that an optimiser's step is one loop. The module's parameters become views of the blocks.
+// Moves the trainable parameters of a module into one block of values and one of gradients, in the order of visiting,
+// so that an optimiser's step is one loop. The module's parameters become views of the blocks.
 template <class T>
 class ParameterArena {
  public:

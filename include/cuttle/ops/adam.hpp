@@ -21,9 +21,8 @@ void adam(Tensor<T>& value, const Tensor<T>& grad, Tensor<T>& m, Tensor<T>& v, s
           "adam: value has shape ", value.shape(), ", grad ", grad.shape(), ", m ", m.shape(), ", v ", v.shape());
   require(step >= 1, "adam: step counts from 1, got ", step);
   detail::require_on_cpu("adam", value, grad, m, v);
-  cpu::adam(seam::AdamArgs<T>{value.numel(), value.data(), grad.data(), m.data(), v.data(), step,
-                              options.learning_rate, options.beta1, options.beta2, options.epsilon,
-                              options.weight_decay});
+  cpu::adam(seam::AdamArgs<T>{value.numel(), value.data(), grad.data(), m.data(), v.data(), step, options.learning_rate,
+                              options.beta1, options.beta2, options.epsilon, options.weight_decay});
 }
 
 }  // namespace cuttle

@@ -36,14 +36,25 @@ seam::Conv2dShape conv2d_shape(const Tensor<T>& x, const Tensor<T>& weight, cons
   require(weight.size(1) >= 1 && weight.size(2) >= 1, "conv2d: weight ", weight.shape(), " has no taps");
   const auto extent = [&](std::int64_t size, std::int64_t taps) {
     const std::int64_t room = size + 2 * options.padding - options.dilation * (taps - 1) - 1;
-    require(room >= 0, "conv2d: x ", x.shape(), " is smaller than the reach of weight ", weight.shape(), " with padding ",
-            options.padding, " and dilation ", options.dilation);
+    require(room >= 0, "conv2d: x ", x.shape(), " is smaller than the reach of weight ", weight.shape(),
+            " with padding ", options.padding, " and dilation ", options.dilation);
     return room / options.stride + 1;
   };
   common_device("conv2d", x, weight, bias);
-  return {x.size(0),        x.size(1),        x.size(2),          x.size(3),       weight.size(0),
-          weight.size(1),   weight.size(2),   extent(x.size(1), weight.size(1)),   extent(x.size(2), weight.size(2)),
-          options.stride,   options.padding,  options.dilation,   options.activation, options.slope,
+  return {x.size(0),
+          x.size(1),
+          x.size(2),
+          x.size(3),
+          weight.size(0),
+          weight.size(1),
+          weight.size(2),
+          extent(x.size(1), weight.size(1)),
+          extent(x.size(2), weight.size(2)),
+          options.stride,
+          options.padding,
+          options.dilation,
+          options.activation,
+          options.slope,
           options.math};
 }
 
@@ -51,7 +62,8 @@ seam::Conv2dShape conv2d_shape(const Tensor<T>& x, const Tensor<T>& weight, cons
 
 // x (B,H,W,C), weight (O,R,S,C), bias (O) or undefined -> (B,OH,OW,O).
 template <class T>
-Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, const Conv2dOptions& options = {}) {
+Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
+                 const Conv2dOptions& options = {}) {
   const seam::Conv2dShape shape = detail::conv2d_shape(x, weight, bias, options);
   detail::require_on_cpu("conv2d", x);
   Tensor<T> y = Tensor<T>::empty({shape.B, shape.OH, shape.OW, shape.O});

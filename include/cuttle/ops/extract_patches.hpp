@@ -14,7 +14,7 @@ using seam::PatchTask;
 using seam::sample_patch_pair;
 
 // patch_size: a multiple of 32; it is cut into (patch_size / tile_size)^2 tiles. The sigmas are on the standardised
-// scale, where 1 is 255 gray levels, and are used by the position task only.
+// scale, where 1 is 255 gray levels, and are not used by the svdd task.
 struct PatchPairOptions {
   PatchTask task = PatchTask::position;
   std::int64_t patch_size = 64;
@@ -23,13 +23,13 @@ struct PatchPairOptions {
   double noise_sigma = 0.02;
 };
 
-// Pairs of random patches of a training step (Yi, Yoon, ACCV 2020, section 3), standardised and, for the position task,
+// Pairs of random patches of a training step (Yi, Yoon, ACCV 2020, section 3), standardised and, but for the svdd task,
 // with a colour shift for each patch and noise for each value:
 //   x = (pixel - mean) / 255 + colour_sigma * N(0,1)[patch, channel] + noise_sigma * N(0,1)[patch, value].
 // images (N,H,W,C) 8 bit; mean (H,W,C), the mean image over the training set. x1 and x2, which are overwritten, are
 // (B * tiles, tile_size, tile_size, C): the tiles of a patch are consecutive rows in raster order, so that a 64-patch
 // is its quadrants top left, top right, bottom left, bottom right. labels (B) takes the direction from first to second
-// patch, see sample_patch_pair; the svdd task leaves it alone, and it may be undefined there.
+// patch, see sample_patch_pair; the other tasks leave it alone, and it may be undefined there.
 // Everything drawn depends on (seed, step, task, patch_size, slot) alone, where the B pairs are slots first_slot and on
 // of the step (seam/patch_pair.hpp): the same bits for any batch size, number of threads, instruction set and device.
 template <class T>

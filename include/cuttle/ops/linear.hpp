@@ -23,7 +23,8 @@ inline Conv2dOptions conv2d_options(const LinearOptions& options) {
 
 // x (B,C), weight (O,C), bias (O) or undefined -> (B,O).
 template <class T>
-Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, const LinearOptions& options = {}) {
+Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
+                 const LinearOptions& options = {}) {
   return conv2d(detail::as_pixels("x", x), detail::as_pixels("weight", weight), bias, detail::conv2d_options(options))
       .reshape({x.size(0), weight.size(0)});
 }
@@ -31,11 +32,12 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
 // As conv2d_backward: returns dx where wanted, adds to dweight and dbias where they are defined.
 template <class T>
 Tensor<T> linear_backward(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& y, const Tensor<T>& dy,
-                          const LinearOptions& options, bool want_dx, const Tensor<T>& dweight, const Tensor<T>& dbias) {
-  const Tensor<T> dx = conv2d_backward(
-      detail::as_pixels("x", x), detail::as_pixels("weight", weight), detail::as_pixels("y", y),
-      detail::as_pixels("dy", dy), detail::conv2d_options(options), want_dx,
-      dweight.defined() ? detail::as_pixels("dweight", dweight) : dweight, dbias);
+                          const LinearOptions& options, bool want_dx, const Tensor<T>& dweight,
+                          const Tensor<T>& dbias) {
+  const Tensor<T> dx =
+      conv2d_backward(detail::as_pixels("x", x), detail::as_pixels("weight", weight), detail::as_pixels("y", y),
+                      detail::as_pixels("dy", dy), detail::conv2d_options(options), want_dx,
+                      dweight.defined() ? detail::as_pixels("dweight", dweight) : dweight, dbias);
   return want_dx ? dx.reshape(x.shape()) : dx;
 }
 

@@ -1,5 +1,5 @@
-// nearest_patch: the exact k nearest rows of a bank for each query (Yi and Yoon 2020, equation 6: the anomaly score of a
-// patch is the distance of its embedding to the nearest normal one).
+// nearest_patch: the exact k nearest rows of a bank for each query (Yi and Yoon 2020, equation 6: the anomaly score of
+// a patch is the distance of its embedding to the nearest normal one).
 //
 // Exact means: the rows that come first by (d^2, row index), where d^2 = sum over i in index order of
 // fma((double)x_i - (double)y_i, same, acc), and the distance is sqrt(d^2) rounded to T. The bits do not depend on the
@@ -13,8 +13,8 @@
 
 namespace cuttle {
 
-// distance (Q,k), ascending, and index (Q,k) of the bank rows. Where the bank has fewer than k rows, the rest is infinity
-// and -1; a query that holds a NaN or an infinity has NaN and -1 throughout.
+// distance (Q,k), ascending, and index (Q,k) of the bank rows. Where the bank has fewer than k rows, the rest is
+// infinity and -1; a query that holds a NaN or an infinity has NaN and -1 throughout.
 template <class T>
 struct Neighbours {
   Tensor<T> distance;
@@ -70,7 +70,7 @@ class NearestPatchIndex {
     detail::require_on_cpu("nearest_patch", queries, rows_);
     neighbours.distance = Tensor<T>::empty({queries.size(0), k});
     neighbours.index = Tensor<std::int64_t>::empty({queries.size(0), k});
-    return {queries.size(0), size(), dim(), k, queries.data(), rows_.data(), neighbours.distance.data(),
+    return {queries.size(0),        size(), dim(), k, queries.data(), rows_.data(), neighbours.distance.data(),
             neighbours.index.data()};
   }
 

@@ -17,13 +17,16 @@ inline Tensor<float> mean_image(const Tensor<std::uint8_t>& images) {
   detail::require_on_cpu("mean_image", images);
   const std::int64_t N = images.size(0), pixels = images.numel() / N;
   Tensor<float> mean = Tensor<float>::empty({images.size(1), images.size(2), images.size(3)});
-  cpu::for_ranges(pixels, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i) {
-      std::int64_t sum = 0;
-      for (std::int64_t n = 0; n < N; ++n) sum += images.data()[n * pixels + i];
-      mean.data()[i] = static_cast<float>(static_cast<double>(sum) / static_cast<double>(N));
-    }
-  }, 1 << 12);
+  cpu::for_ranges(
+      pixels,
+      [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          std::int64_t sum = 0;
+          for (std::int64_t n = 0; n < N; ++n) sum += images.data()[n * pixels + i];
+          mean.data()[i] = static_cast<float>(static_cast<double>(sum) / static_cast<double>(N));
+        }
+      },
+      1 << 12);
   return mean;
 }
 

@@ -15,7 +15,7 @@
 // The polynomials are minimax fits, rounded to float: log is within 1 ulp, cos and sin within 2.5 (tested).
 
 // log of u in [2^-32, 1]: u = 2^k * m, m in [sqrt(1/2), sqrt(2)), f = m - 1, log m = f + f^2 * P(f).
-CUTTLE_TARGET vf natural_log(vf u) {
+CUTTLE_TARGET inline vf natural_log(vf u) {
   constexpr std::uint32_t one = 0x3F800000u, root_half = 0x3F3504F3u;
   const vu biased = (bits(u) + (one - root_half)) >> 23;  // k + 127
   const vf k = to_float(biased) - splat(127.0f);
@@ -35,7 +35,7 @@ CUTTLE_TARGET vf natural_log(vf u) {
 }
 
 // cos and sin of 2 pi * angle / 2^32: the nearest quarter turn, and t in [-1/4, 1/4] with the rest = pi * t.
-CUTTLE_TARGET void cosine_sine(vu angle, vf& cosine, vf& sine) {
+CUTTLE_TARGET inline void cosine_sine(vu angle, vf& cosine, vf& sine) {
   const vu quarter = (angle + 0x20000000u) >> 30;  // in the last eighth of a turn the sum wraps to quarter 0
   const vf t = to_float(angle - (quarter << 30)) * splat(0x1p-31f);
   const vf z = t * t;
@@ -59,7 +59,7 @@ CUTTLE_TARGET void cosine_sine(vu angle, vf& cosine, vf& sine) {
 
 // first, second = sqrt(-2 log u) * (cos, sin)(2 pi v) with u = (radius >> 1 + 1/2) / 2^31 rounded and v = angle / 2^32;
 // so |normal| <= sqrt(64 log 2) = 6.66.
-CUTTLE_TARGET void box_muller(vu radius, vu angle, vf& first, vf& second) {
+CUTTLE_TARGET inline void box_muller(vu radius, vu angle, vf& first, vf& second) {
   const vf u = fused(to_float(radius >> 1), splat(0x1p-31f), splat(0x1p-32f));
   const vf r = root(splat(-2.0f) * natural_log(u));
   vf cosine, sine;

@@ -16,9 +16,9 @@
 
 namespace cuttle::seam {
 
-// The two self-supervised tasks: tell the direction from the first patch to the second, or pull a patch and its
-// slightly shifted copy together.
-enum class PatchTask : std::int32_t { position, svdd };
+// The two self-supervised tasks, tell the direction from the first patch to the second, or pull a patch and its
+// slightly shifted copy together; and two views of one crop, from which pairs for both are taken later.
+enum class PatchTask : std::int32_t { position, svdd, views };
 
 enum class PatchNumber : std::uint64_t { image, position_geometry, svdd_geometry, colour, noise };
 
@@ -30,12 +30,13 @@ constexpr std::uint64_t patch_stream(std::int64_t step, std::int64_t patch_size,
 struct PatchPair {
   std::int64_t image;
   std::int64_t top[2], left[2];  // corners of the two patches
-  std::int32_t label;            // position: the direction, 0..7 in raster order without the centre; svdd: -1
+  std::int32_t label;            // position: the direction, 0..7 in raster order without the centre; else -1
 };
 
 // position: the first corner is uniform; the second lies 3/4 patch plus a jitter in [0, patch_size / 4) away along each
 // axis that the direction has, none along the other. svdd: the second corner is a jitter away, uniform on {-J .. J}^2
-// without (0, 0), J = patch_size / 32 (drawn as one integer, which is the redraw until not both are 0). Second corners
+// without (0, 0), J = patch_size / 32 (drawn as one integer, which is the redraw until not both are 0). views: the same
+// with J = 1, drawn from the svdd numbers. Second corners
 // are clipped to the image; the label stays. images >= 1, H and W >= patch_size, patch_size a multiple of 32.
 constexpr PatchPair sample_patch_pair(PatchTask task, std::int64_t patch_size, std::int64_t images, std::int64_t H,
                                       std::int64_t W, std::uint64_t seed, std::int64_t step,
@@ -59,7 +60,8 @@ constexpr PatchPair sample_patch_pair(PatchTask task, std::int64_t patch_size, s
     down = (cell / 3 - 1) * (3 * patch_size / 4 + below(patch_size / 4, 3));
     right = (cell % 3 - 1) * (3 * patch_size / 4 + below(patch_size / 4, 4));
   } else {
-    const std::int64_t reach = patch_size / 32, side = 2 * reach + 1, centre = side * side / 2;
+    const std::int64_t reach = task == PatchTask::svdd ? patch_size / 32 : 1, side = 2 * reach + 1,
+                       centre = side * side / 2;
     const std::int64_t drawn = below(side * side - 1, 2), cell = drawn + (drawn >= centre);
     down = cell / side - reach;
     right = cell % side - reach;

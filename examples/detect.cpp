@@ -1,0 +1,141 @@
+// Scores images with a trained model: numbers, metrics where labels are known, heatmaps.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cuttle/data/overlay.hpp"
+#include "cuttle/models/evaluation.hpp"
+#include "cuttle/models/patch_svdd.hpp"
+#include "support/console.hpp"
+#include "support/evaluation_report.hpp"
+
+namespace {
+
+struct Options {
+  std::string model, data, out, json, device = "auto";
+  std::vector<std::string> images;
+  int threads = 0;
+  bool skip_bad = false;
+};
+
+Options parse(int argc, char** argv) {
+  Options o;
+  CLI::App app{"Scores images with a trained model.", "detect"};
+  app.add_option("--model", o.model, "model file")->required();
+  auto* data =
+      app.add_option("--data", o.data, "folder of images; with labels known from its sub-folders, metrics too");
+  app.add_option("images", o.images, "image files")->excludes(data);
+  app.add_option("--out", o.out, "folder for heatmap overlays (PNG)");
+  app.add_option("--json", o.json, "file for scores and metrics");
+  app.add_option("--threads", o.threads, "threads (all cores by default; never changes a result)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N");
+  app.add_flag("--skip-bad-files", o.skip_bad, "leave out files that cannot be read, instead of stopping");
+  try {
+    app.parse(argc, argv);
+    if (o.data.empty() && o.images.empty()) throw CLI::RequiredError("--data or image files");
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error) == 0 ? 0 : 2);
+  }
+  return o;
+}
+
+// The maps' values between which the heat rises: from the median of all pixels, which is normal surface, to the 99.9th
+// percentile.
+std::pair<float, float> heat_range(const std::vector<cuttle::Tensor<float>>& maps) {
+  std::vector<float> values;
+  for (const auto& map : maps)
+    for (std::int64_t i = 0; i < map.numel(); i += 37) values.push_back(map.data()[i]);
+  const auto quantile = [&](double q) {
+    const auto nth = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+    std::nth_element(values.begin(), nth, values.end());
+    return *nth;
+  };
+  const float low = quantile(0.5), high = quantile(0.999);
+  return {low, high > low ? high : low + 1};
+}
+
+// The picture beside itself under the heat of its map, with the outline of the mask where there is one.
+cuttle::Image side_by_side(const cuttle::Image& picture, const cuttle::Tensor<float>& map,
+                           const cuttle::Tensor<std::uint8_t>& mask, std::pair<float, float> range) {
+  using namespace cuttle;
+  const Image left = to_rgb(resize(picture, map.size(0), map.size(1)));
+  Image right = heatmap_overlay(left, map, range.first, range.second);
+  if (mask.defined()) right = draw_contour(right, mask, {0, 255, 255});
+  const std::int64_t H = left.size(0), row = left.size(1) * 3, gap = 8 * 3;
+  Image both = Image::full({H, left.size(1) * 2 + 8, 3}, 255);
+  for (std::int64_t y = 0; y < H; ++y) {
+    std::copy_n(left.data() + y * row, row, both.data() + y * (2 * row + gap));
+    std::copy_n(right.data() + y * row, row, both.data() + y * (2 * row + gap) + row + gap);
+  }
+  return both;
+}
+
+// Names that stay apart where images of two folders share one.
+std::filesystem::path overlay_path(const std::filesystem::path& folder, const cuttle::Sample& sample, std::size_t i) {
+  char number[24];
+  std::snprintf(number, sizeof number, "%04zu_", i);
+  const std::string kind = sample.kind.empty() ? "" : sample.kind + "_";
+  return folder / (number + kind + sample.path.stem().string() + ".png");
+}
+
+int detect(const Options& o) {
+  using namespace cuttle;
+  if (o.threads) set_num_threads(o.threads);
+  const Device device = parse_device(o.device);
+  require(device.is_cpu(), "--device ", o.device, ": Patch SVDD scores on the cpu");
+  const PatchSvdd model = PatchSvdd::load(o.model);
+  std::vector<Sample> samples;
+  if (!o.data.empty()) samples = list_images(o.data, Split::test);
+  for (const std::string& image : o.images)
+    for (Sample& sample : list_images(image, Split::test)) samples.push_back(std::move(sample));
+  if (!o.out.empty()) std::filesystem::create_directories(o.out);
+
+  Evaluation evaluation;
+  {
+    console::Progress progress("scoring");
+    evaluation = evaluate(model, samples, o.skip_bad ? BadFile::skip : BadFile::stop,
+                          [&](std::int64_t done, std::int64_t total) { progress.show(done, total); });
+  }
+  if (!evaluation.image_auroc)
+    for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
+      std::printf("%.6g  %s\n", evaluation.scores[i], evaluation.samples[i].path.c_str());
+  console::print_metrics(evaluation);
+
+  if (!o.out.empty()) {
+    const auto range = heat_range(evaluation.maps);
+    for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
+      write_png(overlay_path(o.out, evaluation.samples[i], i),
+                side_by_side(read_image(evaluation.samples[i].path), evaluation.maps[i], evaluation.masks[i], range));
+    std::printf("wrote %zu overlays to %s\n", evaluation.samples.size(), o.out.c_str());
+  }
+  if (!o.json.empty()) {
+    Json::Array files;
+    for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
+      const Sample& sample = evaluation.samples[i];
+      Json::Object file{{"path", sample.path.string()}, {"score", evaluation.scores[i]}};
+      if (sample.label != Label::unknown) file.emplace_back("label", static_cast<int>(sample.label));
+      if (!sample.kind.empty()) file.emplace_back("kind", sample.kind);
+      files.push_back(Json(std::move(file)));
+    }
+    Json::Array skipped;
+    for (const SkippedFile& file : evaluation.skipped)
+      skipped.push_back(Json(Json::Object{{"path", file.path.string()}, {"reason", file.reason}}));
+    Json::Object report = console::metrics_json(evaluation);
+    report.emplace_back("model", o.model);
+    report.emplace_back("training", model.training());
+    report.emplace_back("files", Json(std::move(files)));
+    report.emplace_back("skipped", Json(std::move(skipped)));
+    console::write_json(o.json, Json(std::move(report)));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options = parse(argc, argv);
+  return console::run("detect", [&] { return detect(options); });
+}

@@ -1,0 +1,86 @@
+// What the programs share in talking to people: a progress line, one way out for errors, JSON with stable members.
+#pragma once
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "cuttle/io/file.hpp"
+#include "cuttle/io/json.hpp"
+
+namespace console {
+
+inline std::string duration(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  char text[32];
+  if (s >= 3600)
+    std::snprintf(text, sizeof text, "%ld h %02ld min", s / 3600, s / 60 % 60);
+  else if (s >= 60)
+    std::snprintf(text, sizeof text, "%ld min %02ld s", s / 60, s % 60);
+  else
+    std::snprintf(text, sizeof text, "%ld s", s);
+  return text;
+}
+
+// Progress on stderr: one line that is rewritten on a terminal, a line every half minute in a log.
+class Progress {
+ public:
+  explicit Progress(std::string what) : what_(std::move(what)) {}
+  ~Progress() { finish(); }
+
+  void show(std::int64_t done, std::int64_t total, const std::string& detail = "") {
+    const auto now = Clock::now();
+    const bool last = done == total;
+    if (!last && now - shown_ < (terminal_ ? std::chrono::milliseconds(200) : std::chrono::milliseconds(30000))) return;
+    shown_ = now;
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    const double left = seconds / static_cast<double>(done) * static_cast<double>(total - done);
+    std::fprintf(stderr, "%s%s %lld/%lld%s%s, %s %s%s", terminal_ ? "\r\033[K" : "", what_.c_str(),
+                 static_cast<long long>(done), static_cast<long long>(total), detail.empty() ? "" : "  ",
+                 detail.c_str(), duration(last ? seconds : left).c_str(), last ? "in all" : "left",
+                 terminal_ ? "" : "\n");
+    open_ = terminal_;
+  }
+  // Ends the line, so that something else can be printed.
+  void finish() {
+    if (open_) std::fputc('\n', stderr);
+    open_ = false;
+  }
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string what_;
+  bool terminal_ = ::isatty(STDERR_FILENO) != 0, open_ = false;
+  Clock::time_point start_ = Clock::now(), shown_ = start_;
+};
+
+inline cuttle::Json json_or_null(const std::optional<double>& value) {
+  return value ? cuttle::Json(*value) : cuttle::Json();
+}
+
+inline void write_json(const std::filesystem::path& path, const cuttle::Json& value) {
+  const std::string text = value.dump(2) + "\n";
+  const std::span<const std::byte> part = std::as_bytes(std::span(text));
+  cuttle::write_file_atomically(path, std::span(&part, 1));
+}
+
+// Runs a program's body; an exception becomes one line on stderr and status 2.
+template <class Body>
+int run(const char* program, Body&& body) {
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", program, error.what());
+    return 2;
+  }
+}
+
+}  // namespace console

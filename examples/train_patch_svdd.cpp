@@ -1,0 +1,226 @@
+// Trains Patch SVDD on a folder of normal images and writes one model file that `detect` loads.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <deque>
+#include <optional>
+#include <string>
+
+#include "cuttle/data/load_pictures.hpp"
+#include "cuttle/models/evaluation.hpp"
+#include "cuttle/models/patch_svdd.hpp"
+#include "support/console.hpp"
+#include "support/evaluation_report.hpp"
+
+namespace {
+
+struct Options {
+  std::string data, out, recipe = "default", eval, device = "auto", json, math;
+  std::optional<std::int64_t> steps, epochs, batch, tile_overlap;
+  std::optional<double> learning_rate, lambda;
+  std::string bank = "200000";
+  std::int64_t size = 256, eval_every = 0;
+  std::uint64_t seed = 1;
+  int threads = 0;
+  bool skip_bad = false;
+
+  std::int64_t bank_rows() const {
+    return bank == "all" ? cuttle::PatchSvdd::all_rows : static_cast<std::int64_t>(std::stoll(bank));
+  }
+};
+
+Options parse(int argc, char** argv) {
+  Options o;
+  CLI::App app{"Trains Patch SVDD on normal images.", "train_patch_svdd"};
+  app.add_option("--data", o.data, "folder: an MVTec AD tree, a tree with good/, or normal images alone")->required();
+  app.add_option("--out", o.out, "model file to write (.safetensors)")->required();
+  app.add_option("--recipe", o.recipe, "default (soon useful) or published (the paper's)")
+      ->check(CLI::IsMember({"default", "published"}));
+  auto* steps = app.add_option("--steps", o.steps, "optimiser steps (the recipe has a length of its own)")
+                    ->check(CLI::PositiveNumber);
+  app.add_option("--epochs", o.epochs, "steps as epochs, in each of which every image is drawn 100 times on average")
+      ->check(CLI::PositiveNumber)
+      ->excludes(steps);
+  app.add_option("--batch", o.batch, "pairs of each task in a step")->check(CLI::PositiveNumber);
+  app.add_option("--lr", o.learning_rate, "Adam's learning rate")->check(CLI::PositiveNumber);
+  app.add_option("--lambda", o.lambda, "weight of the distances between neighbouring patches")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--size", o.size, "working size in pixels: images are resized to size x size")
+      ->check(CLI::Range(64, 4096));
+  app.add_option("--tile-overlap", o.tile_overlap,
+                 "cut images larger than the working size into tiles that overlap by this much, instead of resizing")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--bank", o.bank, "normal patches kept at each scale: a number, or all")
+      ->check([](const std::string& text) {
+        if (text == "all") return std::string();
+        return CLI::PositiveNumber(text).empty() && text.find_first_not_of("0123456789") == std::string::npos
+                   ? std::string()
+                   : "'" + text + "' is neither a positive number nor all";
+      });
+  app.add_option("--math", o.math, "convolutions in training: fp32 or winograd (faster, rounds more)")
+      ->check(CLI::IsMember({"fp32", "winograd"}));
+  app.add_option("--eval", o.eval, "labelled data set to evaluate on, at the end and every --eval-every steps");
+  app.add_option("--eval-every", o.eval_every, "steps between evaluations")->check(CLI::PositiveNumber);
+  app.add_option("--seed", o.seed, "seed of everything random");
+  app.add_option("--threads", o.threads, "threads (all cores by default; never changes a result)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N");
+  app.add_option("--json", o.json, "file for the course of the training, settings and metrics");
+  app.add_flag("--skip-bad-files", o.skip_bad, "leave out files that cannot be read, instead of stopping");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error) == 0 ? 0 : 2);
+  }
+  return o;
+}
+
+cuttle::PatchSvddRecipe recipe_of(const Options& o, std::int64_t pictures) {
+  using cuttle::PatchSvddRecipe;
+  PatchSvddRecipe recipe = o.recipe == "published" ? PatchSvddRecipe::published(pictures) : PatchSvddRecipe::standard();
+  if (o.batch) recipe.batch = *o.batch;
+  if (o.learning_rate) recipe.learning_rate = *o.learning_rate;
+  if (o.lambda) recipe.lambda = *o.lambda;
+  if (o.steps) recipe.steps = *o.steps;
+  if (o.epochs) recipe.steps = *o.epochs * PatchSvddRecipe::steps_an_epoch(pictures, recipe.batch);
+  if (!o.math.empty()) recipe.math = o.math == "winograd" ? cuttle::Math::winograd : cuttle::Math::fp32;
+  return recipe;
+}
+
+// Sums of the last steps' losses, for what is shown.
+class Window {
+ public:
+  void add(const cuttle::PatchSvddLosses& losses) {
+    last_.push_back(losses);
+    if (last_.size() > 100) last_.pop_front();
+  }
+  double mean(double cuttle::PatchSvddLosses::*member) const {
+    double sum = 0;
+    for (const auto& losses : last_) sum += losses.*member;
+    return sum / static_cast<double>(last_.size());
+  }
+  std::string text() const {
+    using L = cuttle::PatchSvddLosses;
+    char line[160];
+    std::snprintf(line, sizeof line, "position loss %.3f/%.3f accuracy %.2f/%.2f distance %.4f/%.4f (64/32)",
+                  mean(&L::position_large), mean(&L::position_small), mean(&L::accuracy_large),
+                  mean(&L::accuracy_small), mean(&L::svdd_large), mean(&L::svdd_small));
+    return line;
+  }
+  cuttle::Json::Object json() const {
+    using L = cuttle::PatchSvddLosses;
+    return {{"position_loss_64", mean(&L::position_large)},
+            {"position_loss_32", mean(&L::position_small)},
+            {"position_accuracy_64", mean(&L::accuracy_large)},
+            {"position_accuracy_32", mean(&L::accuracy_small)},
+            {"svdd_loss_64", mean(&L::svdd_large)},
+            {"svdd_loss_32", mean(&L::svdd_small)}};
+  }
+
+ private:
+  std::deque<cuttle::PatchSvddLosses> last_;
+};
+
+int train(const Options& o) {
+  using namespace cuttle;
+  if (o.threads) set_num_threads(o.threads);
+  const Device device = parse_device(o.device);
+  require(device.is_cpu(), "--device ", o.device, ": Patch SVDD trains on the cpu");
+  const BadFile bad_file = o.skip_bad ? BadFile::skip : BadFile::stop;
+
+  const WorkingSize working_size{o.size, o.tile_overlap};
+  std::vector<SkippedFile> skipped;
+  Tensor<std::uint8_t> pictures;
+  {
+    console::Progress progress("reading");
+    const std::vector<Sample> samples = list_images(o.data, Split::train);
+    pictures = load_pictures(
+        samples, working_size,
+        {.bad_file = bad_file, .progress = [&](std::int64_t done, std::int64_t total) { progress.show(done, total); }},
+        &skipped);
+  }
+  for (const SkippedFile& file : skipped) std::printf("skipped: %s\n", file.reason.c_str());
+  const std::vector<Sample> eval_samples = o.eval.empty() ? std::vector<Sample>() : list_images(o.eval, Split::test);
+  const Tensor<float> mean = mean_image(pictures);
+  const PatchSvddRecipe recipe = recipe_of(o, pictures.size(0));
+  std::printf(
+      "%lld pictures of %lld x %lld; recipe %s: %lld steps of batch %lld, learning rate %g, lambda %g, seed %llu\n",
+      static_cast<long long>(pictures.size(0)), static_cast<long long>(o.size), static_cast<long long>(o.size),
+      o.recipe.c_str(), static_cast<long long>(recipe.steps), static_cast<long long>(recipe.batch),
+      recipe.learning_rate, recipe.lambda, static_cast<unsigned long long>(o.seed));
+  std::fflush(stdout);
+
+  Json::Array course;
+  PatchSvddTrainer<float> trainer(pictures, mean, recipe, o.seed);
+  double training_seconds = 0;
+
+  // A detector from the networks as they are.
+  const auto detector = [&] {
+    Json::Object run = recipe.json();
+    run.emplace_back("recipe", o.recipe);
+    run.emplace_back("steps_done", trainer.steps());
+    run.emplace_back("seed", static_cast<std::int64_t>(o.seed));
+    run.emplace_back("bank", o.bank);
+    run.emplace_back("pictures", pictures.size(0));
+    PatchSvdd model(trainer.networks(), mean, working_size, Json(std::move(run)));
+    console::Progress progress("filling the bank");
+    model.fit_bank(pictures, o.bank_rows(), o.seed,
+                   [&](std::int64_t done, std::int64_t total) { progress.show(done, total); });
+    return model;
+  };
+  const auto evaluate_now = [&](const PatchSvdd& model, const Window& window) {
+    Json::Object entry{{"step", trainer.steps()}, {"training_seconds", training_seconds}};
+    for (auto& member : window.json()) entry.push_back(member);
+    if (!eval_samples.empty()) {
+      console::Progress progress("evaluating");
+      const Evaluation evaluation = evaluate(
+          model, eval_samples, bad_file, [&](std::int64_t done, std::int64_t total) { progress.show(done, total); });
+      progress.finish();
+      std::printf("after %lld steps, %s of training: ", static_cast<long long>(trainer.steps()),
+                  console::duration(training_seconds).c_str());
+      console::print_metrics(evaluation);
+      std::fflush(stdout);
+      for (auto& member : console::metrics_json(evaluation)) entry.push_back(member);
+    }
+    course.push_back(Json(std::move(entry)));
+  };
+
+  Window window;
+  {
+    std::optional<console::Progress> progress("training");
+    while (trainer.steps() < recipe.steps) {
+      const auto start = std::chrono::steady_clock::now();
+      window.add(trainer.step());
+      training_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      progress->show(trainer.steps(), recipe.steps, window.text());
+      if (o.eval_every && trainer.steps() % o.eval_every == 0 && trainer.steps() < recipe.steps) {
+        progress->finish();
+        evaluate_now(detector(), window);
+      }
+    }
+  }
+  std::printf("last %lld steps: %s\n", static_cast<long long>(std::min<std::int64_t>(100, recipe.steps)),
+              window.text().c_str());
+
+  PatchSvdd model = detector();
+  model.save(o.out);
+  std::printf("wrote %s: banks of %lld (K=32) and %lld (K=64) rows\n", o.out.c_str(),
+              static_cast<long long>(model.bank_rows_small()), static_cast<long long>(model.bank_rows_large()));
+  std::fflush(stdout);
+  evaluate_now(model, window);
+  if (!o.json.empty())
+    console::write_json(o.json, Json(Json::Object{{"model", o.out},
+                                                  {"data", o.data},
+                                                  {"device", concat(device)},
+                                                  {"threads", num_threads()},
+                                                  {"settings", model.training()},
+                                                  {"course", Json(std::move(course))}}));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options = parse(argc, argv);
+  return console::run("train_patch_svdd", [&] { return train(options); });
+}
