@@ -7,6 +7,9 @@
 #include "cuttle/core/tensor.hpp"
 #include "tests/support/catch.hpp"
 
+// Null but in a program with the address sanitizer.
+extern "C" int asan_is_poisoned(const volatile void*) __asm__("__asan_address_is_poisoned") __attribute__((weak));
+
 using cuttle::pool_statistics;
 using cuttle::Tensor;
 using cuttle::trim_pool;
@@ -71,6 +74,23 @@ TEST_CASE("trim_pool: gives back what is free and keeps what is used") {
   CHECK(std::all_of(kept.span().begin(), kept.span().end(), [](float x) { return x == 3.0f; }));
   const auto again = Tensor<float>::empty({1 << 20});
   CHECK(pool_statistics().bytes_held >= held + (4u << 20));
+}
+
+TEST_CASE("pool: the address sanitizer sees the end of a tensor, and its death") {
+  if (!asan_is_poisoned) CUTTLE_SKIP("the address sanitizer is not in this build");
+  const char* memory = nullptr;
+  {
+    const auto tensor = Tensor<char>::empty({515});
+    memory = tensor.data();
+    CHECK_FALSE(asan_is_poisoned(memory));
+    CHECK_FALSE(asan_is_poisoned(memory + 514));
+    CHECK(asan_is_poisoned(memory + 515));
+    CHECK(asan_is_poisoned(memory + 767));
+  }
+  CHECK(asan_is_poisoned(memory));
+  const auto again = Tensor<char>::full({600}, 'x');
+  CHECK(again.data() == memory);
+  CHECK_FALSE(asan_is_poisoned(memory + 599));
 }
 
 TEST_CASE("pool: a request that no machine meets throws, and leaves the counters as they were") {

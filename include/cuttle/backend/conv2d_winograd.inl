@@ -176,7 +176,7 @@ struct WinogradRows {
 
   // Floats before the end of the last row that a tile row ending with output row `oh` of image b touches.
   std::int64_t reach(std::int64_t b, std::int64_t oh) const { return (b * rows + std::min(rows, oh + overhang)) * row_size; }
-  void prefetch(std::int64_t first, std::int64_t last) const {
+  CUTTLE_TARGET CUTTLE_INLINE void prefetch(std::int64_t first, std::int64_t last) const {
     for (std::int64_t i = first; i < last; i += 16) {
       __builtin_prefetch(array + i, 0, 2);
       if (second) __builtin_prefetch(second + i, 0, 2);

@@ -325,11 +325,13 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
   const auto gather = Conv2dGather::forward(s);
   const std::int64_t width = kernels.width, block = 2 * width, rounded = (s.O + width - 1) / width * width;
   const std::int64_t blocks = (rounded + block - 1) / block, depth = args.dweight ? gather.depth() : 0;
-  // One partial sum is (dbias row, then depth rows) for each block; together they stay far below the activations.
-  constexpr std::int64_t most_groups = 32, most_elements = 4 << 20;
+  // One partial sum is (dbias row, then depth rows) for each block. A group has enough pixels to pay for its sum, and all
+  // sums together stay below the activations.
+  constexpr std::int64_t most_groups = 32, group_pixels = 2048, most_elements = 4 << 20;
   const std::int64_t size = rounded * (depth + 1);
   if (size == 0 || gather.tiles() == 0) return;
-  const std::int64_t groups = std::clamp<std::int64_t>(std::min(gather.tiles(), most_elements / size), 1, most_groups);
+  const std::int64_t groups = std::clamp<std::int64_t>(
+      std::min({gather.tiles(), s.B * s.OH * s.OW / group_pixels, most_elements / size}), 1, most_groups);
   auto partial = Tensor<T>::empty({groups * size});
 
   const std::int64_t parts = channel_parts(groups, blocks);

@@ -4,16 +4,19 @@
 //   d^2 = sum_i fma((double)x_i - (double)y_i, same, acc), i in index order.
 // Everything else works on x' = float(s(x - c)), y' = float(s(y - c)), c the mean of the bank and s a power of two that
 // brings the largest |s(y - c)| into [1/2, 1), and only decides which rows need not be ranked:
-//  - A large bank is split into clusters by k-means. A cluster is skipped for a query whose k-th best distance so far no
-//    row of it can beat, by the triangle inequality (a ball round the cluster's centre) or because all of it lies beyond
-//    the plane halfway to the centre nearest to the query.
-//  - In the others, v(x, y) = x'.y' - |y'|^2/2 falls as the distance grows, |x' - y'|^2 = |x'|^2 - 2v. It is computed like
+//  - A large bank is split into clusters by k-means. A cluster is skipped for a query whose k-th best distance so far
+//  no
+//    row of it can beat, by the triangle inequality (a ball round the cluster's centre) or because all of it lies
+//    beyond the plane halfway to the centre nearest to the query.
+//  - In the others, v(x, y) = x'.y' - |y'|^2/2 falls as the distance grows, |x' - y'|^2 = |x'|^2 - 2v. It is computed
+//  like
 //    a matrix product, of which only the largest v of each block of rows is kept: no Q x N matrix, no index.
-//  - Blocks with a v too small to matter are dropped, the rows of the others ranked by d^2, in float first where T is float.
+//  - Blocks with a v too small to matter are dropped, the rows of the others ranked by d^2, in float first where T is
+//  float.
 //
-// Layout: a panel holds 32 rows as (D, 32); a cell is up to 64 panels of one cluster; column c of all the panels of a cell
-// belongs to its block c%16, so that the running maximum of a block stays in one lane and no kernel reduces across lanes.
-// Unused columns have -|y'|^2/2 = -infinity. Of equal rows a cluster keeps the nine with the lowest indices.
+// Layout: a panel holds 32 rows as (D, 32); a cell is up to 64 panels of one cluster; column c of all the panels of a
+// cell belongs to its block c%16, so that the running maximum of a block stays in one lane and no kernel reduces across
+// lanes. Unused columns have -|y'|^2/2 = -infinity. Of equal rows a cluster keeps the nine with the lowest indices.
 //
 // Bounds. Let u = 2^-24, X = |x'|, Y at least |y'| for all y of a cell, D <= 4096, and V = (X^2 - s^2 d^2)/2 with the
 // true d.
@@ -23,14 +26,18 @@
 //     term, so its error is at most (D+2)u/(1-(D+2)u) (XY + Y^2/2) <= (D+4)u (XY + Y^2/2).
 //  3. d^2 of the definition differs from the true one by a factor within (1 + 2^-53)^(D+3), hence by less than
 //     2^-40 s^2 d^2 in V.
-//  4. Underflow anywhere, flushed to zero or not, adds less than 2^-64: components of x' are at most 2^44, of y' at most 1.
+//  4. Underflow anywhere, flushed to zero or not, adds less than 2^-64: components of x' are at most 2^44, of y' at
+//  most 1.
 // Together |v - V| < e(X, Y) = gamma (XY + Y^2/2) + 2u(X+Y)^2 + 2^-64 with gamma = filter_gamma(D) = (D + 16) u. With k
-// rows ranked, the last at d_k, blocks whose v + e is below (X^2 - s^2 d_k^2)/2, less the rounding of that, hold no answer.
-//  5. A float sum of squared differences meets at most D+8 roundings a term: within a factor 1 +- gamma of the true sum.
+// rows ranked, the last at d_k, blocks whose v + e is below (X^2 - s^2 d_k^2)/2, less the rounding of that, hold no
+// answer.
+//  5. A float sum of squared differences meets at most D+8 roundings a term: within a factor 1 +- gamma of the true
+//  sum.
 //     This holds for d^2 itself, and for the squared distances from x' to the centres m' of clusters.
-//  6. With t = s d_k + u'(X+Y), rows of a cluster of centre m' and radius R are too far if |x'-m'| > t + R; and, as each y'
-//     is at least as near to m' as to the centre n' nearest to x', if |x'-m'|^2 - |x'-n'|^2 > 2 t |m'-n'|. Which centre is
-//     the nearer one was decided by the definition's d^2, off by a factor within 1 +- 2^-40: far below gamma.
+//  6. With t = s d_k + u'(X+Y), rows of a cluster of centre m' and radius R are too far if |x'-m'| > t + R; and, as
+//  each y'
+//     is at least as near to m' as to the centre n' nearest to x', if |x'-m'|^2 - |x'-n'|^2 > 2 t |m'-n'|. Which centre
+//     is the nearer one was decided by the definition's d^2, off by a factor within 1 +- 2^-40: far below gamma.
 #pragma once
 
 #include <algorithm>
@@ -78,14 +85,14 @@ struct FilterCell {
 // What the filter keeps of a bank of N rows, derived from the rows alone.
 struct NearestPatchFilter {
   std::int64_t N = 0, D = 0;
-  double scale = 1;                   // s
-  Tensor<double> centre;              // (D), c
-  Tensor<float> panels;               // (panels, D, 32), y'
-  Tensor<float> minus_half_norms;     // (panels, 32), -|y'|^2/2
-  Tensor<std::int64_t> rows;          // (panels, 32), the bank's row in each column, -1 for none
-  Tensor<FilterCell> cells;           // none: the magnitudes do not allow a filter, every row is ranked
-  Tensor<float> cluster_centres;      // (clusters, D), m'; undefined for one cluster
-  Tensor<float> between_centres;      // (clusters, clusters), at least |m' - n'|
+  double scale = 1;                // s
+  Tensor<double> centre;           // (D), c
+  Tensor<float> panels;            // (panels, D, 32), y'
+  Tensor<float> minus_half_norms;  // (panels, 32), -|y'|^2/2
+  Tensor<std::int64_t> rows;       // (panels, 32), the bank's row in each column, -1 for none
+  Tensor<FilterCell> cells;        // none: the magnitudes do not allow a filter, every row is ranked
+  Tensor<float> cluster_centres;   // (clusters, D), m'; undefined for one cluster
+  Tensor<float> between_centres;   // (clusters, clusters), at least |m' - n'|
   std::int64_t clusters() const noexcept { return cluster_centres.defined() ? cluster_centres.size(0) : 1; }
 };
 
@@ -165,7 +172,8 @@ bool all_finite(const T* x, std::int64_t n) noexcept {
 
 // Ranks the n rows of the bank named by `rows`; for float a first look in float spares most of them the sum in double.
 template <class T>
-void rank_rows(const T* x, const T* bank, const std::int64_t* rows, std::int64_t n, std::int64_t D, RankedRows& ranked) {
+void rank_rows(const T* x, const T* bank, const std::int64_t* rows, std::int64_t n, std::int64_t D,
+               RankedRows& ranked) {
   constexpr std::int64_t together = 128;
   for (; n > 0; rows += together, n -= together) {
     const std::int64_t some = std::min(together, n);
@@ -202,18 +210,19 @@ void rank_all_rows(const T* x, const seam::NearestPatchArgs<T>& args, RankedRows
 }
 
 // One query on its way through the cells.
-struct FilteredQuery {
+struct alignas(64) FilteredQuery {
+  double squared_norm;              // X^2
+  double norm;                      // X, rounded up
+  double reach;                     // at least s d_k
+  std::int64_t nearest_centre = 0;  // n'
+  float to_nearest_centre = 0;      // |x' - n'|^2
   RankedRows ranked;
-  double squared_norm;       // X^2
-  double norm;               // X, rounded up
-  double reach;              // at least s d_k
-  std::int64_t seeded_cell;  // ranked at the start, -1 for none
-  float to_nearest_centre;   // |x' - n'|^2
-  std::int64_t nearest_centre;
 
   FilteredQuery(int k, double squared) noexcept
-      : ranked(k), squared_norm(squared), norm(std::sqrt(squared) * (1 + 0x1p-30)),
-        reach(std::numeric_limits<double>::infinity()), seeded_cell(-1), to_nearest_centre(0), nearest_centre(0) {}
+      : squared_norm(squared),
+        norm(std::sqrt(squared) * (1 + 0x1p-30)),
+        reach(std::numeric_limits<double>::infinity()),
+        ranked(k) {}
 
   void update_reach(double scale) noexcept { reach = scale * std::sqrt(ranked.limit()) * (1 + 0x1p-30); }
 
@@ -226,7 +235,8 @@ struct FilteredQuery {
   }
 };
 
-// Ranks the blocks of a cell that may hold an answer, the most promising first. `best` holds the largest v of each block.
+// Ranks the blocks of a cell that may hold an answer, the most promising first. `best` holds the largest v of each
+// block.
 template <class T>
 void rank_blocks(const T* x, const T* bank, const NearestPatchFilter& filter, const FilterCell& cell, float* best,
                  FilteredQuery& query) {
@@ -258,7 +268,8 @@ inline void fill_cells(NearestPatchFilter& filter, const Tensor<float>& rows,
   for (std::size_t cluster = 0; cluster < members.size(); ++cluster) {
     const auto size = static_cast<std::int64_t>(members[cluster].size());
     for (std::int64_t first = 0; first < size; first += max_cell_panels * panel_columns) {
-      const std::int64_t count = std::min<std::int64_t>(max_cell_panels, (size - first + panel_columns - 1) / panel_columns);
+      const std::int64_t count =
+          std::min<std::int64_t>(max_cell_panels, (size - first + panel_columns - 1) / panel_columns);
       cells.push_back({panels, count, static_cast<std::int64_t>(cluster), 0, 0});
       first_member.push_back(first);
       panels += count;
@@ -327,12 +338,12 @@ std::vector<std::vector<std::int64_t>> cluster_members(const T* bank, std::int64
   return members;
 }
 
-// About 512 rows a cluster: enough to fill panels, few enough to skip most of a bank that has structure.
+// About 1024 rows a cluster: panels are full and tests few, yet most of a bank that has structure is skipped.
 inline std::int64_t clusters_for(std::int64_t N) noexcept {
-  return N < 8192 ? 1 : std::min<std::int64_t>(N / 512, 1024);
+  return N < 8192 ? 1 : std::min<std::int64_t>(N / 1024, 1024);
 }
 
-// The filter of rows already in x'-space is made by the caller's scale and centre; see make_nearest_patch_filter.
+// The filter of rows (N,D) with so many clusters.
 template <class T>
 NearestPatchFilter make_filter(const T* bank, std::int64_t N, std::int64_t D, std::int64_t clusters) {
   NearestPatchFilter filter;
@@ -381,8 +392,9 @@ inline Tensor<std::int64_t> nearest_centres(const Tensor<float>& rows, const Ten
   const std::int64_t N = rows.size(0), D = rows.size(1), clusters = centres.size(0);
   Tensor<std::int64_t> index = Tensor<std::int64_t>::empty({N});
   Tensor<float> distance = Tensor<float>::empty({N});
-  nearest_patch(seam::NearestPatchArgs<float>{N, clusters, D, 1, rows.data(), centres.data(), distance.data(), index.data()},
-                make_filter(centres.data(), clusters, D, 1));
+  nearest_patch(
+      seam::NearestPatchArgs<float>{N, clusters, D, 1, rows.data(), centres.data(), distance.data(), index.data()},
+      make_filter(centres.data(), clusters, D, 1));
   return index;
 }
 
@@ -422,6 +434,149 @@ inline bool out_of_reach(const FilteredQuery& query, const FilterCell& cell, dou
   return least > nearest + (2 * reach * between + 0x1p-36 * reach * reach) * (1 + 0x1p-40);
 }
 
+// The search for one batch of queries.
+template <class T>
+class FilteredSearch {
+ public:
+  FilteredSearch(const seam::NearestPatchArgs<T>& args, const NearestPatchFilter& filter)
+      : args_(args),
+        filter_(filter),
+        clusters_(filter.clusters()),
+        centred_(Tensor<float>::empty({args.Q, args.D})),
+        to_centres_(clusters_ > 1 ? Tensor<float>::empty({args.Q, clusters_}) : Tensor<float>()),
+        queries_(Tensor<FilteredQuery>::empty({args.Q})),
+        order_(Tensor<std::int64_t>::empty({args.Q})) {}
+
+  void run() {
+    constexpr std::int64_t tile = 64;
+    parallel_for((args_.Q + tile - 1) / tile, [&](std::int64_t t) {
+      for (std::int64_t q = t * tile; q < std::min(args_.Q, (t + 1) * tile); ++q) prepare(q);
+    });
+    // Queries of one cluster together, so that they share tiles and skip the same cells.
+    std::int64_t served = 0;
+    for (std::int64_t q = 0; q < args_.Q; ++q)
+      if (queries_.data()[q].nearest_centre >= 0) order_.data()[served++] = q;
+    std::sort(order_.data(), order_.data() + served, [&](std::int64_t a, std::int64_t b) {
+      const std::int64_t first = queries_.data()[a].nearest_centre, second = queries_.data()[b].nearest_centre;
+      return first < second || (first == second && a < b);
+    });
+    // Chunks: enough of them for the threads, each large enough that the bank is read few times.
+    const std::int64_t chunk = tile_queries * std::clamp<std::int64_t>((served / tile_queries + 7) / 8, 4, 64);
+    parallel_for((served + chunk - 1) / chunk,
+                 [&](std::int64_t c) { search(order_.data() + c * chunk, std::min(chunk, served - c * chunk)); });
+  }
+
+ private:
+  // Centres the query and finds its nearest cluster. A query that the filter cannot serve is answered here: one with a
+  // NaN, or too far away for the bounds' range.
+  void prepare(std::int64_t q) {
+    const std::int64_t D = args_.D;
+    const int k = static_cast<int>(args_.k);
+    const T* x = args_.queries + q * D;
+    FilteredQuery query(k, 0);
+    query.nearest_centre = -1;
+    double farthest = 0;
+    for (std::int64_t i = 0; i < D; ++i)
+      farthest = std::max(farthest, filter_.scale * std::abs(static_cast<double>(x[i]) - filter_.centre.data()[i]));
+    if (!all_finite(x, D)) {
+      std::fill_n(args_.distance + q * k, k, std::numeric_limits<T>::quiet_NaN());
+      std::fill_n(args_.index + q * k, k, -1);
+    } else if (filter_.cells.numel() == 0 || farthest > 0x1p44) {
+      rank_all_rows(x, args_, query.ranked);
+      query.ranked.write(args_.distance + q * k, args_.index + q * k);
+    } else {
+      float* centred = centred_.data() + q * D;
+      query = FilteredQuery(k, CUTTLE_ISA_CALL(centre_row, x, filter_.centre.data(), filter_.scale, D, centred));
+      if (clusters_ > 1) {
+        float* to_centres = to_centres_.data() + q * clusters_;
+        CUTTLE_ISA_CALL(approximate_squared_distances, centred, filter_.cluster_centres.data(), nullptr, clusters_, D,
+                        to_centres);
+        query.nearest_centre = std::min_element(to_centres, to_centres + clusters_) - to_centres;
+        query.to_nearest_centre = to_centres[query.nearest_centre];
+      }
+    }
+    queries_.data()[q] = query;
+  }
+
+  // Answers the n queries named.
+  void search(const std::int64_t* names, std::int64_t n) {
+    const std::int64_t D = args_.D, cells = filter_.cells.numel();
+    Tensor<float> packed = Tensor<float>::zeros({(n + tile_queries - 1) / tile_queries, D, tile_queries});
+    Tensor<float> gathered = Tensor<float>::zeros({D, tile_queries});
+    Tensor<std::int64_t> listed = Tensor<std::int64_t>::empty({n});
+    for (std::int64_t j = 0; j < n; ++j)
+      pack(names[j], packed.data() + j / tile_queries * tile_queries * D + j % tile_queries);
+    // The nearest cluster first: it mostly holds the answer, and so tells which others to skip.
+    const auto centre_of = [&](std::int64_t j) { return queries_.data()[names[j]].nearest_centre; };
+    for (std::int64_t c = 0, first = 0; c < cells && clusters_ > 1; ++c) {
+      const FilterCell& cell = filter_.cells.data()[c];
+      while (first < n && centre_of(first) < cell.cluster) ++first;
+      std::int64_t last = first;
+      while (last < n && centre_of(last) == cell.cluster) ++last;
+      visit(cell, names + first, last - first, nullptr, gathered.data());
+    }
+    // Where most queries need a cell, the tiles already packed are used as they are, and the next cells taken untested.
+    constexpr int untested_after_full = 3;
+    for (std::int64_t c = 0, untested = clusters_ == 1 ? cells : 0; c < cells; ++c) {
+      const FilterCell& cell = filter_.cells.data()[c];
+      std::int64_t count = 0;
+      if (untested == 0)
+        for (std::int64_t j = 0; j < n; ++j)
+          if (!skips(names[j], cell)) listed.data()[count++] = names[j];
+      if (untested > 0) {
+        visit(cell, names, n, packed.data(), gathered.data());
+        --untested;
+      } else if (4 * count >= 3 * n) {
+        visit(cell, names, n, packed.data(), gathered.data());
+        untested = untested_after_full;
+      } else {
+        visit(cell, listed.data(), count, nullptr, gathered.data());
+      }
+    }
+    for (std::int64_t j = 0; j < n; ++j)
+      queries_.data()[names[j]].ranked.write(args_.distance + names[j] * args_.k, args_.index + names[j] * args_.k);
+  }
+
+  bool skips(std::int64_t q, const FilterCell& cell) const noexcept {
+    const FilteredQuery& query = queries_.data()[q];
+    return query.nearest_centre == cell.cluster ||
+           out_of_reach(
+               query, cell, static_cast<double>(to_centres_.data()[q * clusters_ + cell.cluster]),
+               static_cast<double>(filter_.between_centres.data()[query.nearest_centre * clusters_ + cell.cluster]),
+               filter_gamma(args_.D));
+  }
+
+  void pack(std::int64_t q, float* column) const noexcept {
+    for (std::int64_t i = 0; i < args_.D; ++i) column[i * tile_queries] = centred_.data()[q * args_.D + i];
+  }
+
+  // Ranks what the cell may hold for the n queries named; their tiles, where they are packed already.
+  void visit(const FilterCell& cell, const std::int64_t* names, std::int64_t n, const float* packed, float* gathered) {
+    alignas(64) float best[tile_queries * block_lanes];
+    for (std::int64_t first = 0; first < n; first += tile_queries) {
+      const std::int64_t count = std::min<std::int64_t>(tile_queries, n - first);
+      for (std::int64_t r = 0; r < count && !packed; ++r) pack(names[first + r], gathered + r);
+      CUTTLE_ISA_CALL(filter_tile, filter_.panels.data() + cell.first_panel * panel_columns * args_.D,
+                      filter_.minus_half_norms.data() + cell.first_panel * panel_columns, cell.panels,
+                      packed ? packed + first * args_.D : gathered, args_.D, best);
+      for (std::int64_t r = 0; r < count; ++r) {
+        const std::int64_t q = names[first + r];
+        FilteredQuery& query = queries_.data()[q];
+        if (packed && clusters_ > 1 && query.nearest_centre == cell.cluster) continue;  // visited at the start
+        rank_blocks(args_.queries + q * args_.D, args_.bank, filter_, cell, best + r * block_lanes, query);
+      }
+    }
+  }
+
+  const seam::NearestPatchArgs<T>& args_;
+  const NearestPatchFilter& filter_;
+  const std::int64_t clusters_;
+  Tensor<float> centred_;     // (Q,D), x'
+  Tensor<float> to_centres_;  // (Q,clusters), |x' - m'|^2
+  Tensor<FilteredQuery> queries_;
+  Tensor<std::int64_t> order_;
+};
+
 }  // namespace detail
 
 // Builds the filter of rows (N,D), finite, N >= 1, 1 <= D <= 4096.
@@ -434,122 +589,15 @@ NearestPatchFilter make_nearest_patch_filter(const T* rows, std::int64_t N, std:
 // A query with a NaN or an infinity gets distance NaN and index -1.
 template <class T>
 void nearest_patch(const seam::NearestPatchArgs<T>& args, const NearestPatchFilter& filter) {
-  using detail::FilteredQuery;
-  const std::int64_t Q = args.Q, D = args.D, clusters = filter.clusters();
-  const int k = static_cast<int>(args.k);
-  const double gamma = filter_gamma(D);
-  // Chunks of queries: enough of them for the threads, each large enough that the bank is read few times.
-  const std::int64_t chunk_queries = tile_queries * std::clamp<std::int64_t>((Q / tile_queries + 7) / 8, 4, 64);
-  parallel_for((Q + chunk_queries - 1) / chunk_queries, [&](std::int64_t chunk) {
-    const std::int64_t first_query = chunk * chunk_queries, queries = std::min(Q - first_query, chunk_queries);
-    const T* x = args.queries + first_query * D;
-    T* distance = args.distance + first_query * k;
-    std::int64_t* index = args.index + first_query * k;
-
-    // The queries that the filter can serve; the others hold a NaN, or lie too far away for the bounds' range.
-    Tensor<float> centred = Tensor<float>::empty({queries, D});
-    Tensor<FilteredQuery> states = Tensor<FilteredQuery>::empty({queries});
-    Tensor<std::int64_t> names = Tensor<std::int64_t>::empty({queries});
-    std::int64_t served = 0;
-    for (std::int64_t q = 0; q < queries; ++q) {
-      const T* query = x + q * D;
-      if (!detail::all_finite(query, D)) {
-        std::fill_n(distance + q * k, k, std::numeric_limits<T>::quiet_NaN());
-        std::fill_n(index + q * k, k, -1);
-        continue;
-      }
-      double farthest = 0;
-      for (std::int64_t i = 0; i < D; ++i)
-        farthest = std::max(farthest, filter.scale * std::abs(static_cast<double>(query[i]) - filter.centre.data()[i]));
-      if (filter.cells.numel() && farthest <= 0x1p44) {
-        const double squared_norm = CUTTLE_ISA_CALL(centre_row, query, filter.centre.data(), filter.scale, D,
-                                                    centred.data() + served * D);
-        states.data()[served] = FilteredQuery(k, squared_norm);
-        names.data()[served++] = q;
-      } else {
-        detail::RankedRows ranked(k);
-        detail::rank_all_rows(query, args, ranked);
-        ranked.write(distance + q * k, index + q * k);
-      }
-    }
-
-    // The nearest cluster first: it mostly holds the answer, and so tells which others to skip.
-    Tensor<float> to_centres;
-    if (clusters > 1) {
-      to_centres = Tensor<float>::empty({clusters, served});
-      for (std::int64_t c = 0; c < clusters; ++c)
-        CUTTLE_ISA_CALL(approximate_squared_distances, filter.cluster_centres.data() + c * D, centred.data(), nullptr,
-                        served, D, to_centres.data() + c * served);
-      for (std::int64_t q = 0; q < served; ++q) states.data()[q].to_nearest_centre = to_centres.data()[q];
-      for (std::int64_t c = 1; c < clusters; ++c)
-        for (std::int64_t q = 0; q < served; ++q)
-          if (const float to_centre = to_centres.data()[c * served + q]; to_centre < states.data()[q].to_nearest_centre) {
-            states.data()[q].to_nearest_centre = to_centre;
-            states.data()[q].nearest_centre = c;
-          }
-      for (std::int64_t c = 0; c < filter.cells.numel(); ++c) {
-        const FilterCell& cell = filter.cells.data()[c];
-        if (c > 0 && filter.cells.data()[c - 1].cluster == cell.cluster) continue;
-        for (std::int64_t q = 0; q < served; ++q) {
-          FilteredQuery& state = states.data()[q];
-          if (state.nearest_centre != cell.cluster) continue;
-          std::int64_t rows[panel_columns];
-          for (std::int64_t p = cell.first_panel; p < cell.first_panel + cell.panels; ++p) {
-            const std::int64_t* named = filter.rows.data() + p * panel_columns;
-            const std::int64_t n = std::remove_copy(named, named + panel_columns, rows, std::int64_t{-1}) - rows;
-            detail::rank_rows(x + names.data()[q] * D, args.bank, rows, n, D, state.ranked);
-          }
-          state.update_reach(filter.scale);
-          state.seeded_cell = c;
-        }
-      }
-    }
-
-    const std::int64_t tiles = (served + tile_queries - 1) / tile_queries;
-    Tensor<float> packed = Tensor<float>::zeros({tiles, D, tile_queries});
-    const auto pack = [&](std::int64_t q, float* column) {
-      for (std::int64_t i = 0; i < D; ++i) column[i * tile_queries] = centred.data()[q * D + i];
-    };
-    for (std::int64_t q = 0; q < served; ++q)
-      pack(q, packed.data() + q / tile_queries * tile_queries * D + q % tile_queries);
-    Tensor<float> gathered = Tensor<float>::zeros({D, tile_queries});
-    Tensor<std::int64_t> listed = Tensor<std::int64_t>::empty({served});
-    alignas(64) float best[tile_queries * block_lanes];
-    for (std::int64_t c = 0; c < filter.cells.numel(); ++c) {
-      const FilterCell& cell = filter.cells.data()[c];
-      std::int64_t count = 0;
-      for (std::int64_t q = 0; q < served; ++q) {
-        const FilteredQuery& state = states.data()[q];
-        const bool skip = state.seeded_cell == c ||
-                          (clusters > 1 &&
-                           detail::out_of_reach(
-                               state, cell, static_cast<double>(to_centres.data()[cell.cluster * served + q]),
-                               static_cast<double>(
-                                   filter.between_centres.data()[state.nearest_centre * clusters + cell.cluster]),
-                               gamma));
-        if (!skip) listed.data()[count++] = q;
-      }
-      // Where most queries need the cell, the tiles already packed are used as they are.
-      const bool all = 4 * count >= 3 * served;
-      if (all) std::iota(listed.data(), listed.data() + served, std::int64_t{0});
-      if (all) count = served;
-      for (std::int64_t first = 0; first < count; first += tile_queries) {
-        const std::int64_t n = std::min<std::int64_t>(tile_queries, count - first);
-        for (std::int64_t r = 0; r < n && !all; ++r) pack(listed.data()[first + r], gathered.data() + r);
-        CUTTLE_ISA_CALL(filter_tile, filter.panels.data() + cell.first_panel * panel_columns * D,
-                        filter.minus_half_norms.data() + cell.first_panel * panel_columns, cell.panels,
-                        all ? packed.data() + first * D : gathered.data(), D, best);
-        for (std::int64_t r = 0; r < n; ++r) {
-          const std::int64_t q = listed.data()[first + r];
-          if (states.data()[q].seeded_cell != c)
-            detail::rank_blocks(x + names.data()[q] * D, args.bank, filter, cell, best + r * block_lanes,
-                                states.data()[q]);
-        }
-      }
-    }
-    for (std::int64_t q = 0; q < served; ++q)
-      states.data()[q].ranked.write(distance + names.data()[q] * k, index + names.data()[q] * k);
-  });
+  constexpr std::int64_t batch = 8192;  // bounds the scratch memory
+  for (std::int64_t first = 0; first < args.Q; first += batch) {
+    seam::NearestPatchArgs<T> part = args;
+    part.Q = std::min(batch, args.Q - first);
+    part.queries += first * args.D;
+    part.distance += first * args.k;
+    part.index += first * args.k;
+    detail::FilteredSearch<T>(part, filter).run();
+  }
 }
 
 // The same answers straight from the definition: every row, one after the other, no filter and no vectors.

@@ -63,24 +63,42 @@ CUTTLE_TARGET inline int largest_above(const float* values, float threshold) {
 // filter_gamma(D) bounds the relative error, underflow apart.
 CUTTLE_TARGET inline void approximate_squared_distances(const float* x, const float* rows, const std::int64_t* index,
                                                         std::int64_t n, std::int64_t D, float* out) {
-  for (std::int64_t r = 0; r < n; ++r) {
-    const float* y = rows + (index ? index[r] : r) * D;
-    vf sum = zero();
+  constexpr std::size_t together = 4;  // rows that share each load of x
+  for (std::int64_t r = 0; r < n; r += static_cast<std::int64_t>(together)) {
+    const float* y[together];
+    vf sums[together];
+    CUTTLE_UNROLL
+    for (std::size_t j = 0; j < together; ++j) {
+      const std::int64_t row = std::min(r + static_cast<std::int64_t>(j), n - 1);
+      y[j] = rows + (index ? index[row] : row) * D;
+      sums[j] = zero();
+    }
     std::int64_t i = 0;
     for (; i + lanes <= D; i += lanes) {
-      const vf d = sub(load(x + i), load(y + i));
-      sum = fmadd(d, d, sum);
+      const vf xi = load(x + i);
+      CUTTLE_UNROLL
+      for (std::size_t j = 0; j < together; ++j) {
+        const vf d = sub(xi, load(y[j] + i));
+        sums[j] = fmadd(d, d, sums[j]);
+      }
     }
     if (i < D) {
-      const vf d = sub(load_first(x + i, static_cast<int>(D - i)), load_first(y + i, static_cast<int>(D - i)));
-      sum = fmadd(d, d, sum);
+      const int rest = static_cast<int>(D - i);
+      const vf xi = load_first(x + i, rest);
+      CUTTLE_UNROLL
+      for (std::size_t j = 0; j < together; ++j) {
+        const vf d = sub(xi, load_first(y[j] + i, rest));
+        sums[j] = fmadd(d, d, sums[j]);
+      }
     }
-    out[r] = reduce_add(sum);
+    CUTTLE_UNROLL
+    for (std::size_t j = 0; j < together; ++j)
+      if (r + static_cast<std::int64_t>(j) < n) out[r + static_cast<std::int64_t>(j)] = reduce_add(sums[j]);
   }
 }
 
-// out[r] = the squared distance of the definition from x to rows[index[r]]: fma((double)x_i - (double)y_i, same, acc) over
-// i in index order. Eight rows together hide the latency of the fma.
+// out[r] = the squared distance of the definition from x to rows[index[r]]: fma((double)x_i - (double)y_i, same, acc)
+// over i in index order. Eight rows together hide the latency of the fma.
 template <class T>
 CUTTLE_TARGET inline void exact_squared_distances(const T* x, const T* rows, const std::int64_t* index, std::int64_t n,
                                                   std::int64_t D, double* out) {

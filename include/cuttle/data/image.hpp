@@ -12,25 +12,13 @@
 
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/data/image_file.hpp"
+#include "cuttle/data/pixels.hpp"
 #include "cuttle/data/stb.hpp"
 #include "cuttle/io/file.hpp"
 
 namespace cuttle {
 
-// An image is a tensor [H, W, C] of bytes in row-major order, C = 1 (gray) or 3 (red, green, blue), so that a batch
-// [N, H, W, C] holds images as its slices.
-using Image = Tensor<std::uint8_t>;
-
-// Larger pictures than this are refused before any memory is taken for them.
-inline constexpr std::int64_t largest_image_side = 65535;
-inline constexpr std::int64_t largest_image_pixels = std::int64_t{1} << 28;
-
 namespace detail {
-
-inline void require_image(const Image& image, const char* op) {
-  require(image.rank() == 3 && image.numel() > 0 && (image.size(2) == 1 || image.size(2) == 3), op,
-          ": image needs shape [H, W, 1 or 3], got ", image.shape());
-}
 
 // The image turned upright: EXIF orientations 2 to 8 are the seven other symmetries of the rectangle.
 inline Image apply_orientation(const Image& image, int orientation) {
@@ -131,15 +119,6 @@ inline Image decode_image(std::span<const std::byte> bytes, const std::string& n
 inline Image read_image(const std::filesystem::path& path) {
   const std::string contents = read_file(path);
   return decode_image(std::as_bytes(std::span(contents)), path.string());
-}
-
-// Three channels: gray is copied into each, colour is returned as it is.
-inline Image to_rgb(const Image& image) {
-  detail::require_image(image, "to_rgb");
-  if (image.size(2) == 3) return image;
-  Image rgb = Image::empty({image.size(0), image.size(1), 3});
-  for (std::int64_t i = 0; i < image.numel(); ++i) std::fill_n(rgb.data() + 3 * i, 3, image.data()[i]);
-  return rgb;
 }
 
 namespace detail {

@@ -102,10 +102,20 @@ inline int check_png(const ImageBytes& file) {
   }
 }
 
+// A Huffman table has at most 256 symbols; decoders size their arrays by that and do not all look.
+inline void check_huffman_tables(const ImageBytes& segment) {
+  for (std::size_t at = 0; at < segment.size();) {
+    std::size_t symbols = 0;
+    for (std::size_t length = 1; length <= 16; ++length) symbols += segment.u8(at + length);
+    segment.expect(symbols <= 256, "corrupt: a JPEG Huffman table has more than 256 symbols");
+    at += 17 + symbols;
+  }
+}
+
 // Walks the segments and the entropy-coded data to the end-of-image marker, whose absence is how a cut file shows:
 // decoders pad what is missing with gray. Returns the EXIF orientation, else 1.
 inline int check_jpeg(const ImageBytes& file) {
-  constexpr std::uint32_t end_of_image = 0xD9, start_of_scan = 0xDA, app1 = 0xE1;
+  constexpr std::uint32_t end_of_image = 0xD9, start_of_scan = 0xDA, huffman_tables = 0xC4, app1 = 0xE1;
   const auto standalone = [](std::uint32_t marker) { return marker <= 0x01 || (marker >= 0xD0 && marker <= 0xD8); };
   int orientation = 1;
   bool scan_seen = false;
@@ -123,6 +133,7 @@ inline int check_jpeg(const ImageBytes& file) {
     const ImageBytes segment = file.part(at + 2, length - 2);
     if (marker == app1 && segment.starts_with(std::string_view("Exif\0\0", 6)))
       orientation = exif_orientation(segment.part(6, segment.size() - 6));
+    if (marker == huffman_tables) check_huffman_tables(segment);
     scan_seen = scan_seen || marker == start_of_scan;
     at += length;
   }

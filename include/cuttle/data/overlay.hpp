@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "cuttle/core/tensor.hpp"
-#include "cuttle/data/image.hpp"
+#include "cuttle/data/pixels.hpp"
 
 namespace cuttle {
 

@@ -9,7 +9,7 @@
 
 #include "cuttle/core/parallel.hpp"
 #include "cuttle/core/tensor.hpp"
-#include "cuttle/data/image.hpp"
+#include "cuttle/data/pixels.hpp"
 
 namespace cuttle {
 

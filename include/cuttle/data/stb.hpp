@@ -199,6 +199,13 @@ inline void decoder_require(bool ok) { require(ok, "corrupt data met in the deco
 #pragma GCC diagnostic ignored "-Wcast-qual"
 #pragma GCC diagnostic ignored "-Wpedantic"
 #endif
+// Corrupt JPEG coefficients overflow in stb's inverse DCT. Sums that wrap make them wrong pixels and nothing worse.
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((no_sanitize("signed-integer-overflow", "shift"))), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC optimize("wrapv")
+#endif
 
 #define STB_IMAGE_IMPLEMENTATION
 // Skips stb's own declarations: they are extern "C", which would make them the user's functions whatever the namespace.
@@ -230,6 +237,11 @@ struct stbi_io_callbacks {
 
 }  // namespace cuttle::detail::stb
 
+#if defined(__clang__)
+#pragma clang attribute pop
+#elif defined(__GNUC__)
+#pragma GCC pop_options
+#endif
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif

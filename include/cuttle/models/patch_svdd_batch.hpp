@@ -68,7 +68,7 @@ PairEmbeddings<T> embed_pairs(const PatchEncoder<T>& encoder, const PatchSvddBat
 
 struct PatchSvddCropOptions {
   std::int64_t crops = 4;     // a step
-  std::int64_t size = 128;    // pixels a side, at least 96: room for two large patches side by side
+  std::int64_t size = 128;    // pixels a side, at least 128: two large patches up to 63 pixels apart fit
   std::int64_t pairs = 1024;  // of each of the four tasks
 };
 
@@ -90,9 +90,9 @@ struct PatchSvddCropBatch {
   Tensor<std::int32_t> labels_large, labels_small;  // (pairs) in 0..7
 
   explicit PatchSvddCropBatch(const PatchSvddCropOptions& crop_options) : options(crop_options) {
-    require(options.crops >= 1 && options.pairs >= 1 && options.size % 32 == 0 && options.size >= 96,
+    require(options.crops >= 1 && options.pairs >= 1 && options.size % 32 == 0 && options.size >= 128,
             "PatchSvddCropBatch: crops ", options.crops, ", pairs ", options.pairs, ", size ", options.size,
-            ", expected at least 1, at least 1 and a multiple of 32 from 96");
+            ", expected at least 1, at least 1 and a multiple of 32 from 128");
     views = Tensor<T>::empty({2 * options.crops, options.size, options.size, 3});
     const auto rows_for = [&](std::int64_t quadrants) {
       Rows rows;
