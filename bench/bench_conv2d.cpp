@@ -6,8 +6,8 @@
 //   bench_conv2d --seconds step|dense fp32|winograd [rounds]    prints seconds a call, wall and process CPU, one line a
 //   round, then their medians: for a script that alternates it with peers/patch_svdd_step.py
 //
-// FLOP rates are of process CPU time and count a direct convolution, 2 B OH OW O R S C, whatever the method. Each run first
-// checks some outputs against the formula in double.
+// FLOP rates are of process CPU time and count a direct convolution, 2 B OH OW O R S C, whatever the method. Each run
+// first checks some outputs against the formula in double.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -42,9 +42,21 @@ std::int64_t patches = 1280;
 // Layer `index` of the encoder on B maps of `size` x `size`.
 Conv2dShape layer_shape(int index, std::int64_t B, std::int64_t size, Math math) {
   const std::int64_t stride = index == 0 ? 2 : 1, out = (size - 3) / stride + 1;
-  return {B,      size, size, channels[index], channels[index + 1], 3,
-          3,      out,  out,  stride,          0,                   1,
-          index + 1 == layer_count ? Activation::tanh : Activation::leaky_relu, 0.1, math};
+  return {B,
+          size,
+          size,
+          channels[index],
+          channels[index + 1],
+          3,
+          3,
+          out,
+          out,
+          stride,
+          0,
+          1,
+          index + 1 == layer_count ? Activation::tanh : Activation::leaky_relu,
+          0.1,
+          math};
 }
 
 double flop(const Conv2dShape& s) {
@@ -209,27 +221,37 @@ void register_all() {
             ->MeasureProcessCPUTime()
             ->Unit(benchmark::kMillisecond);
       }
-    benchmark::RegisterBenchmark(cuttle::concat("conv2d/", mode, "/step").c_str(), [=](benchmark::State& state) {
-      Encoder encoder(patches, 32, math);
-      encoder.step();
-      for ([[maybe_unused]] auto _ : state) encoder.step();
-      report(state, encoder.step_flop());
-    })->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark(cuttle::concat("conv2d/", mode, "/dense").c_str(), [=](benchmark::State& state) {
-      Encoder encoder(1, 256, math);
-      for ([[maybe_unused]] auto _ : state) encoder.forward();
-      report(state, encoder.forward_flop());
-    })->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(cuttle::concat("conv2d/", mode, "/step").c_str(),
+                                 [=](benchmark::State& state) {
+                                   Encoder encoder(patches, 32, math);
+                                   encoder.step();
+                                   for ([[maybe_unused]] auto _ : state) encoder.step();
+                                   report(state, encoder.step_flop());
+                                 })
+        ->MeasureProcessCPUTime()
+        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(cuttle::concat("conv2d/", mode, "/dense").c_str(),
+                                 [=](benchmark::State& state) {
+                                   Encoder encoder(1, 256, math);
+                                   for ([[maybe_unused]] auto _ : state) encoder.forward();
+                                   report(state, encoder.forward_flop());
+                                 })
+        ->MeasureProcessCPUTime()
+        ->Unit(benchmark::kMillisecond);
   }
 #if defined(CUTTLE_BENCH_OPENBLAS)
-  benchmark::RegisterBenchmark("peer/openblas_sgemm_2048", [](benchmark::State& state) {
-    constexpr int n = 2048;
-    const auto a = normal({n, n}, 1), b = normal({n, n}, 1);
-    auto c = Tensor<float>::empty({n, n});
-    for ([[maybe_unused]] auto _ : state)
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n, b.data(), n, 0, c.data(), n);
-    report(state, 2.0 * n * n * n);
-  })->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("peer/openblas_sgemm_2048",
+                               [](benchmark::State& state) {
+                                 constexpr int n = 2048;
+                                 const auto a = normal({n, n}, 1), b = normal({n, n}, 1);
+                                 auto c = Tensor<float>::empty({n, n});
+                                 for ([[maybe_unused]] auto _ : state)
+                                   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n,
+                                               b.data(), n, 0, c.data(), n);
+                                 report(state, 2.0 * n * n * n);
+                               })
+      ->MeasureProcessCPUTime()
+      ->Unit(benchmark::kMillisecond);
 #endif
 }
 

@@ -86,6 +86,7 @@ int detect(const Options& o) {
   if (o.threads) set_num_threads(o.threads);
   const Device device = parse_device(o.device);
   require(device.is_cpu(), "--device ", o.device, ": Patch SVDD scores on the cpu");
+  console::require_writable(o.json);
   const PatchSvdd model = PatchSvdd::load(o.model);
   std::vector<Sample> samples;
   if (!o.data.empty()) samples = list_images(o.data, Split::test);

@@ -126,6 +126,8 @@ int train(const Options& o) {
   if (o.threads) set_num_threads(o.threads);
   const Device device = parse_device(o.device);
   require(device.is_cpu(), "--device ", o.device, ": Patch SVDD trains on the cpu");
+  console::require_writable(o.out);
+  console::require_writable(o.json);
   const BadFile bad_file = o.skip_bad ? BadFile::skip : BadFile::stop;
 
   const WorkingSize working_size{o.size, o.tile_overlap};

@@ -62,6 +62,15 @@ class Progress {
   Clock::time_point start_ = Clock::now(), shown_ = start_;
 };
 
+// Throws now rather than after an hour's work where a file could not be written in the end.
+inline void require_writable(const std::filesystem::path& path) {
+  if (path.empty()) return;
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  if (!std::filesystem::is_directory(folder)) throw cuttle::IoError(path.string(), "its folder does not exist");
+  if (std::filesystem::is_directory(path)) throw cuttle::IoError(path.string(), "is a folder");
+  if (::access(folder.c_str(), W_OK) != 0) throw cuttle::IoError(path.string(), "its folder cannot be written to");
+}
+
 inline cuttle::Json json_or_null(const std::optional<double>& value) {
   return value ? cuttle::Json(*value) : cuttle::Json();
 }

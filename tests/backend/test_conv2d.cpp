@@ -10,8 +10,8 @@
 
 namespace {
 
-using cuttle::Tensor;
 using cuttle::concat;
+using cuttle::Tensor;
 using cuttle::cpu::Isa;
 using cuttle::seam::Activation;
 using cuttle::seam::Conv2dShape;
@@ -36,14 +36,26 @@ std::vector<Isa> available_isas() {
 Conv2dShape shape_of(std::int64_t B, std::int64_t H, std::int64_t W, std::int64_t C, std::int64_t O, std::int64_t R,
                      std::int64_t S, std::int64_t stride = 1, std::int64_t padding = 0, std::int64_t dilation = 1,
                      Activation activation = Activation::none, double slope = 0) {
-  return {B, H, W, C, O, R, S, (H + 2 * padding - dilation * (R - 1) - 1) / stride + 1,
-          (W + 2 * padding - dilation * (S - 1) - 1) / stride + 1, stride, padding, dilation, activation, slope,
+  return {B,
+          H,
+          W,
+          C,
+          O,
+          R,
+          S,
+          (H + 2 * padding - dilation * (R - 1) - 1) / stride + 1,
+          (W + 2 * padding - dilation * (S - 1) - 1) / stride + 1,
+          stride,
+          padding,
+          dilation,
+          activation,
+          slope,
           cuttle::seam::Math::fp32};
 }
 
 std::string name_of(const Conv2dShape& s) {
-  return concat("B", s.B, " ", s.H, "x", s.W, "x", s.C, " -> ", s.OH, "x", s.OW, "x", s.O, ", ", s.R, "x", s.S, " stride ",
-                s.stride, " padding ", s.padding, " dilation ", s.dilation, " activation ",
+  return concat("B", s.B, " ", s.H, "x", s.W, "x", s.C, " -> ", s.OH, "x", s.OW, "x", s.O, ", ", s.R, "x", s.S,
+                " stride ", s.stride, " padding ", s.padding, " dilation ", s.dilation, " activation ",
                 static_cast<int>(s.activation));
 }
 
@@ -117,20 +129,28 @@ void for_each_product(const Conv2dShape& s, Body&& body) {
 
 double activate(const Conv2dShape& s, double z) {
   switch (s.activation) {
-    case Activation::relu: return z > 0 ? z : 0;
-    case Activation::leaky_relu: return z > 0 ? z : s.slope * z;
-    case Activation::tanh: return std::tanh(z);
-    default: return z;
+    case Activation::relu:
+      return z > 0 ? z : 0;
+    case Activation::leaky_relu:
+      return z > 0 ? z : s.slope * z;
+    case Activation::tanh:
+      return std::tanh(z);
+    default:
+      return z;
   }
 }
 
 // From y, as the op defines it.
 double activation_gradient(const Conv2dShape& s, double y) {
   switch (s.activation) {
-    case Activation::relu: return y > 0 ? 1 : 0;
-    case Activation::leaky_relu: return y > 0 ? 1 : s.slope;
-    case Activation::tanh: return 1 - y * y;
-    default: return 1;
+    case Activation::relu:
+      return y > 0 ? 1 : 0;
+    case Activation::leaky_relu:
+      return y > 0 ? 1 : s.slope;
+    case Activation::tanh:
+      return 1 - y * y;
+    default:
+      return 1;
   }
 }
 
@@ -143,7 +163,8 @@ std::string outside(const Tensor<T>& actual, const std::vector<Sum>& expected, s
     const double bound = static_cast<double>(terms + 4) * unit * expected[i].magnitude;
     const double difference = std::abs(static_cast<double>(actual.span()[i]) - expected[i].value);
     if (!(difference <= bound))
-      return concat("element ", i, " is ", actual.span()[i], " where ", expected[i].value, " is expected, bound ", bound);
+      return concat("element ", i, " is ", actual.span()[i], " where ", expected[i].value, " is expected, bound ",
+                    bound);
   }
   return "";
 }
@@ -165,8 +186,8 @@ template <class T>
 Gradients<T> backward(const Problem<T>& p, const Tensor<T>& y, T start = T(0)) {
   Gradients<T> g{Tensor<T>::full(p.x.shape(), std::numeric_limits<T>::quiet_NaN()),
                  Tensor<T>::full(p.weight.shape(), start), Tensor<T>::full(p.bias.shape(), start)};
-  cuttle::cpu::conv2d_backward<T>({p.s, p.x.data(), p.weight.data(), y.data(), p.dy.data(), g.dx.data(),
-                                   g.dweight.data(), g.dbias.data()});
+  cuttle::cpu::conv2d_backward<T>(
+      {p.s, p.x.data(), p.weight.data(), y.data(), p.dy.data(), g.dx.data(), g.dweight.data(), g.dbias.data()});
   return g;
 }
 
@@ -348,7 +369,7 @@ TEST_CASE("conv2d allocates nothing after the first call", "[conv2d]") {
   auto g = backward(p, y);
   const auto before = cuttle::pool_statistics().allocations;
   cuttle::cpu::conv2d<float>({p.s, p.x.data(), p.weight.data(), p.bias.data(), y.data()});
-  cuttle::cpu::conv2d_backward<float>({p.s, p.x.data(), p.weight.data(), y.data(), p.dy.data(), g.dx.data(),
-                                       g.dweight.data(), g.dbias.data()});
+  cuttle::cpu::conv2d_backward<float>(
+      {p.s, p.x.data(), p.weight.data(), y.data(), p.dy.data(), g.dx.data(), g.dweight.data(), g.dbias.data()});
   CHECK(cuttle::pool_statistics().allocations == before);
 }

@@ -22,7 +22,20 @@ namespace {
 
 Conv2dShape conv3x3(int64_t B, int64_t H, int64_t W, int64_t C, int64_t O, int64_t padding = 0,
                     Activation activation = Activation::none, double slope = 0.1) {
-  return {B, H, W, C, O, 3, 3, H + 2 * padding - 2, W + 2 * padding - 2, 1, padding, 1, activation, slope,
+  return {B,
+          H,
+          W,
+          C,
+          O,
+          3,
+          3,
+          H + 2 * padding - 2,
+          W + 2 * padding - 2,
+          1,
+          padding,
+          1,
+          activation,
+          slope,
           cuttle::seam::Math::winograd};
 }
 
@@ -147,22 +160,22 @@ bool same_bits(const Tensor<float>& a, const Tensor<float>& b) {
 }  // namespace
 
 // Tolerances. With u = 2^-24 the sums over K terms at each point have a relative rms error of about u sqrt(K)/2 (random
-// signs), which the transforms B, A magnify by the ratio of their norms to those of the exact bilinear form: about 10 in
-// two dimensions for F(4,3). Forward and dx sum over K = C or O <= 128: 10 u sqrt(128)/2 = 3.4e-6. The gradients sum over at
-// most a few hundred tiles more and are held to 1e-5. A wrong coefficient or index is an error of 1e-2 or more.
+// signs), which the transforms B, A magnify by the ratio of their norms to those of the exact bilinear form: about 10
+// in two dimensions for F(4,3). Forward and dx sum over K = C or O <= 128: 10 u sqrt(128)/2 = 3.4e-6. The gradients sum
+// over at most a few hundred tiles more and are held to 1e-5. A wrong coefficient or index is an error of 1e-2 or more.
 constexpr double forward_tolerance = 3.5e-6, gradient_tolerance = 1e-5;
 
 TEST_CASE("Winograd convolution and its gradients equal the sums in double") {
   RestoreSettings restore;
   const Conv2dShape shapes[] = {
-      conv3x3(1, 4, 4, 32, 32),                                     // F(2,3) alone
-      conv3x3(3, 5, 7, 32, 64, 0, Activation::leaky_relu),          // 3 x (3+2)
-      conv3x3(9, 11, 9, 64, 32, 0, Activation::relu),               // (3+3+3) x (4+3)
-      conv3x3(2, 15, 13, 32, 32, 0, Activation::leaky_relu),        // (4+3+3+3) x (4+4+3)
-      conv3x3(1, 6, 16, 96, 32),                                    // 4 x (4+4+3+3)
-      conv3x3(2, 5, 6, 32, 96, 1, Activation::leaky_relu, 0.3),     // padded: (3+2) x (3+3)
-      conv3x3(1, 2, 33, 32, 32, 1),                                 // padded, 2 rows
-      conv3x3(17, 4, 5, 128, 32, 0, Activation::leaky_relu),        // groups of two images, the last of one
+      conv3x3(1, 4, 4, 32, 32),                                  // F(2,3) alone
+      conv3x3(3, 5, 7, 32, 64, 0, Activation::leaky_relu),       // 3 x (3+2)
+      conv3x3(9, 11, 9, 64, 32, 0, Activation::relu),            // (3+3+3) x (4+3)
+      conv3x3(2, 15, 13, 32, 32, 0, Activation::leaky_relu),     // (4+3+3+3) x (4+4+3)
+      conv3x3(1, 6, 16, 96, 32),                                 // 4 x (4+4+3+3)
+      conv3x3(2, 5, 6, 32, 96, 1, Activation::leaky_relu, 0.3),  // padded: (3+2) x (3+3)
+      conv3x3(1, 2, 33, 32, 32, 1),                              // padded, 2 rows
+      conv3x3(17, 4, 5, 128, 32, 0, Activation::leaky_relu),     // groups of two images, the last of one
   };
   for (Isa isa : instruction_sets()) {
     cuttle::cpu::set_isa(isa);
@@ -285,6 +298,7 @@ TEST_CASE("winograd_supported names what the kernels compute") {
   CHECK(refused([](Conv2dShape& s) { s.OH = s.OW = 1; }));
   CHECK(refused([](Conv2dShape& s) { s.activation = Activation::tanh; }));
   CHECK(refused([](Conv2dShape& s) { s.B = 1, s.OH = s.OW = 3; }));
+  CHECK(refused([](Conv2dShape& s) { s.C = s.O = 512; }));
 
   Conv2dShape strided = good;
   strided.stride = 2;

@@ -10,18 +10,32 @@ pass() { passed=$((passed + 1)); }
 fail() { failed=$((failed + 1)); printf 'FAILED: %s\n' "$*"; }
 skip() { skipped=$((skipped + 1)); printf 'SKIPPED: %s\n' "$*"; }
 
+# attempt COMMAND...: its status in $status, its output in $scratch/log. Called as a plain command, never as a condition,
+# so that a function with several commands stops at the first that fails.
+attempt() {
+  set +e
+  (
+    set -e
+    "$@"
+  ) >"$scratch/log" 2>&1 </dev/null
+  status=$?
+  set -e
+}
+
 # check NAME COMMAND...: passes when the command does; its output is shown only when it fails.
 check() {
-  local name=$1 log="$scratch/log"
+  local name=$1 status
   shift
-  if "$@" >"$log" 2>&1 </dev/null; then pass; else fail "$name"; head -n 60 "$log" | sed 's/^/  /'; fi
+  attempt "$@"
+  if ((status == 0)); then pass; else fail "$name"; head -n 60 "$scratch/log" | sed 's/^/  /'; fi
 }
 
 # check_fails NAME COMMAND...: passes when the command does not; for showing that a check can fail.
 check_fails() {
-  local name=$1
+  local name=$1 status
   shift
-  if "$@" >/dev/null 2>&1 </dev/null; then fail "$name"; else pass; fi
+  attempt "$@"
+  if ((status != 0)); then pass; else fail "$name"; fi
 }
 
 finish() {

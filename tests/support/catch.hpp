@@ -36,8 +36,8 @@ inline void note_skip(const std::string& why) {
 }  // namespace cuttle_test
 
 // Leaves the test case and counts it as skipped.
-#define CUTTLE_SKIP(why)            \
-  do {                              \
-    cuttle_test::note_skip(why);    \
-    return;                         \
+#define CUTTLE_SKIP(why)         \
+  do {                           \
+    cuttle_test::note_skip(why); \
+    return;                      \
   } while (false)

@@ -1,6 +1,7 @@
-// Direct convolution for one instruction set (see foreach_isa.inl); cpu_conv2d.hpp explains the method and owns the structs.
-// Two kernels: conv2d_gather (forward and data gradient) and conv2d_accumulate (weight gradient). Both hold a tile of
-// pixels or taps x one or two vectors of channels in registers: one operand is broadcast, the other loaded as vectors.
+// Direct convolution for one instruction set (see foreach_isa.inl); cpu_conv2d.hpp explains the method and owns the
+// structs. Two kernels: conv2d_gather (forward and data gradient) and conv2d_accumulate (weight gradient). Both hold a
+// tile of pixels or taps x one or two vectors of channels in registers: one operand is broadcast, the other loaded as
+// vectors.
 namespace conv2d_direct {
 
 // Vectors of T, as many bytes as vf. Doubles are in the compiler's own vectors: they serve gradient checks.
@@ -53,12 +54,12 @@ inline constexpr std::size_t tile = vector_registers == 32 ? 12 : 6;
 
 // act(z) but for tanh; NaN stays NaN.
 template <class T>
-CUTTLE_TARGET CUTTLE_INLINE typename Vec<T>::type activate(typename Vec<T>::type z, seam::Activation activation, T slope) {
+CUTTLE_TARGET CUTTLE_INLINE typename Vec<T>::type activate(typename Vec<T>::type z, seam::Activation activation,
+                                                           T slope) {
   using S = Vec<T>;
   const auto zero = S::broadcast(T(0));
   if (activation == seam::Activation::relu) return S::where_less(z, zero, zero, z);
-  if (activation == seam::Activation::leaky_relu)
-    return S::where_less(z, zero, S::multiply(z, S::broadcast(slope)), z);
+  if (activation == seam::Activation::leaky_relu) return S::where_less(z, zero, S::multiply(z, S::broadcast(slope)), z);
   return z;
 }
 
@@ -88,15 +89,15 @@ CUTTLE_TARGET inline void activation_gradient(std::int64_t n, const T* dy, const
                    rest);
 }
 
-// tanh(z) = z P(z^2) / Q(z^2) with the minimax coefficients of Eigen's generic_fast_tanh_float: within 5 ulp, exactly +-1
-// where |z| >= 7.9; NaN stays NaN.
+// tanh(z) = z P(z^2) / Q(z^2) with the minimax coefficients of Eigen's generic_fast_tanh_float: within 7 ulp, exactly
+// +-1 where |z| > 9; NaN stays NaN.
 CUTTLE_TARGET CUTTLE_INLINE vf hyperbolic_tangent(vf z) {
   constexpr float numerator[] = {-2.76076847742355e-16f, 2.00018790482477e-13f, -8.60467152213735e-11f,
                                  5.12229709037114e-08f,  1.48572235717979e-05f, 6.37261928875436e-04f,
                                  4.89352455891786e-03f};
   constexpr float denominator[] = {1.19825839466702e-06f, 1.18534705686654e-04f, 2.26843463243900e-03f,
                                    4.89352518554385e-03f};
-  const vf limit = set1(7.90531110763549805f), tiny = set1(0.0004f);
+  const vf limit = set1(7.90531110763549805f), tiny = set1(0.0004f), one = set1(1), saturated = set1(9);
   vf x = select(less(limit, z), limit, z);
   x = select(less(x, sub(zero(), limit)), sub(zero(), limit), x);
   const vf square = mul(x, x);
@@ -105,8 +106,9 @@ CUTTLE_TARGET CUTTLE_INLINE vf hyperbolic_tangent(vf z) {
   for (std::size_t i = 1; i < 7; ++i) p = fmadd(p, square, set1(numerator[i]));
   CUTTLE_UNROLL
   for (std::size_t i = 1; i < 4; ++i) q = fmadd(q, square, set1(denominator[i]));
-  const vf y = mul(x, p) / q;
-  return select(less(square, mul(tiny, tiny)), x, y);
+  vf y = select(less(square, mul(tiny, tiny)), x, mul(x, p) / q);
+  y = select(less(saturated, z), one, y);
+  return select(less(z, sub(zero(), saturated)), sub(zero(), one), y);
 }
 
 // y = tanh(y) for n elements.
@@ -120,11 +122,12 @@ CUTTLE_TARGET inline void hyperbolic_tangent(std::size_t n, double* y) {
   for (std::size_t i = 0; i < n; ++i) y[i] = std::tanh(y[i]);
 }
 
-// y[p, 0..channels) = act(bias + sum over taps and source channels of x * w) for Pixels pixels, Vectors vectors of channels.
+// y[p, 0..channels) = act(bias + sum over taps and source channels of x * w) for Pixels pixels, Vectors vectors of
+// channels.
 template <class T, std::size_t Vectors, std::size_t Pixels>
 CUTTLE_TARGET inline void gather_tile(const cpu::detail::Conv2dTaps& taps, const std::int64_t* in,
-                                      const std::int64_t* out, const T* x, const T* w, const T* bias, std::size_t channels, T* y,
-                                      seam::Activation activation, T slope) {
+                                      const std::int64_t* out, const T* x, const T* w, const T* bias,
+                                      std::size_t channels, T* y, seam::Activation activation, T slope) {
   using S = Vec<T>;
   constexpr std::size_t width = S::width, block = Vectors * width;
   typename S::type sum[Pixels][Vectors];

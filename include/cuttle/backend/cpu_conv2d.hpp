@@ -1,15 +1,16 @@
-// conv2d on the CPU: forward, data gradient and weight gradient, directly (no im2col), for any stride, padding, dilation.
+// conv2d on the CPU: forward, data gradient and weight gradient, directly (no im2col), for any stride, padding,
+// dilation.
 //
 // Method. A convolution and its data gradient are both gathers: every output pixel is a sum, over the taps whose source
 // pixel exists, of source channels times packed weights. Per axis, output p and tap k read source
 //     q = (p * multiplier + k * dilation - padding) / divisor,      where q is whole and 0 <= q < source:
-// forward has multiplier = stride, divisor = 1; the data gradient, with its taps flipped, multiplier = 1, divisor = stride,
-// padding = (taps - 1) * dilation - padding. Pixels that share their set of taps form a class (interior, borders, corners,
-// phases of a stride), so no work is spent on padding, and pixels of several images of one class fill the register tile
-// even where a map is 1 x 1. The weight gradient walks the same classes of the forward gather.
+// forward has multiplier = stride, divisor = 1; the data gradient, with its taps flipped, multiplier = 1, divisor =
+// stride, padding = (taps - 1) * dilation - padding. Pixels that share their set of taps form a class (interior,
+// borders, corners, phases of a stride), so no work is spent on padding, and pixels of several images of one class fill
+// the register tile even where a map is 1 x 1. The weight gradient walks the same classes of the forward gather.
 //
-// Work is cut by shape alone into tiles of images and rows (gathers), and into groups of such tiles with partial sums of
-// their own that a fixed tree combines (weight gradient): the bits do not depend on the number of threads.
+// Work is cut by shape alone into tiles of images and rows (gathers), and into groups of such tiles with partial sums
+// of their own that a fixed tree combines (weight gradient): the bits do not depend on the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +30,8 @@
 namespace cuttle::cpu::detail {
 
 // The taps of a class of pixels: rows x columns runs of `length` consecutive source elements. Run (r, c) starts
-// r * x_row + c * x_column elements after the pixel's first, at row first + r * w_row + c * w_column of the packed weights.
+// r * x_row + c * x_column elements after the pixel's first, at row first + r * w_row + c * w_column of the packed
+// weights.
 struct Conv2dTaps {
   std::int64_t rows, columns, length;
   std::int64_t x_row, x_column;
@@ -104,11 +106,17 @@ struct Conv2dTile {
 class Conv2dGather {
  public:
   static Conv2dGather forward(const seam::Conv2dShape& s) {
-    return {s.B, s.C, s.O, {s.OH, s.H, s.R, s.stride, 1, s.dilation, s.padding},
+    return {s.B,
+            s.C,
+            s.O,
+            {s.OH, s.H, s.R, s.stride, 1, s.dilation, s.padding},
             {s.OW, s.W, s.S, s.stride, 1, s.dilation, s.padding}};
   }
   static Conv2dGather data_gradient(const seam::Conv2dShape& s) {
-    return {s.B, s.O, s.C, {s.H, s.OH, s.R, 1, s.stride, s.dilation, (s.R - 1) * s.dilation - s.padding},
+    return {s.B,
+            s.O,
+            s.C,
+            {s.H, s.OH, s.R, 1, s.stride, s.dilation, (s.R - 1) * s.dilation - s.padding},
             {s.W, s.OW, s.S, 1, s.stride, s.dilation, (s.S - 1) * s.dilation - s.padding}};
   }
 
@@ -155,14 +163,17 @@ class Conv2dGather {
                               columns.tap_step() * x_pixel};
         // Pieces of about the same size, in whole register tiles but for the last.
         constexpr std::int64_t capacity = Conv2dPiece::capacity, tile_multiple = 12;
-        const std::int64_t pixels = (tile.b1 - tile.b0) * (r1 - r0) * (c1 - c0), pieces = (pixels + capacity - 1) / capacity;
-        const auto full = static_cast<std::size_t>((pixels + pieces * tile_multiple - 1) / (pieces * tile_multiple) * tile_multiple);
+        const std::int64_t pixels = (tile.b1 - tile.b0) * (r1 - r0) * (c1 - c0),
+                           pieces = (pixels + capacity - 1) / capacity;
+        const auto full =
+            static_cast<std::size_t>((pixels + pieces * tile_multiple - 1) / (pieces * tile_multiple) * tile_multiple);
         piece.pixels = 0;
         for (std::int64_t b = tile.b0; b < tile.b1; ++b)
           for (const ConvPosition* r = r0; r < r1; ++r)
             for (const ConvPosition* c = c0; c < c1; ++c) {
               piece.in[piece.pixels] = (b - tile.b0) * x_image + (r->source - source_row) * x_row + c->source * x_pixel;
-              piece.out[piece.pixels] = ((b * rows.output + r->output) * columns.output + c->output) * channels - tile.first;
+              piece.out[piece.pixels] =
+                  ((b * rows.output + r->output) * columns.output + c->output) * channels - tile.first;
               if (++piece.pixels == full) {
                 body(taps, piece);
                 piece.pixels = 0;
@@ -178,8 +189,13 @@ class Conv2dGather {
 
  private:
   Conv2dGather(std::int64_t images, std::int64_t from, std::int64_t to, ConvAxis r, ConvAxis c)
-      : B(images), source_channels(from), channels(to), rows(r), columns(c),
-        row_positions_(r.positions()), column_positions_(c.positions()) {
+      : B(images),
+        source_channels(from),
+        channels(to),
+        rows(r),
+        columns(c),
+        row_positions_(r.positions()),
+        column_positions_(c.positions()) {
     // A tile's source stays in L2 with a block of weights; many small images together fill register tiles.
     constexpr std::int64_t tile_elements = 1 << 16, tile_pixels = 1024, most_images = 48;
     const std::int64_t image = std::max<std::int64_t>(r.source * c.source * from, 1);
@@ -220,7 +236,9 @@ template <class T>
 class Conv2dPacking {
  public:
   Conv2dPacking(const Conv2dGather& gather, std::int64_t width, const T* bias)
-      : block(2 * width), depth(gather.depth()), rounded((gather.channels + width - 1) / width * width),
+      : block(2 * width),
+        depth(gather.depth()),
+        rounded((gather.channels + width - 1) / width * width),
         memory_(Tensor<T>::empty({rounded * (depth + 1)})) {
     std::fill_n(this->bias(), rounded, T(0));
     if (bias) std::copy_n(bias, gather.channels, this->bias());
@@ -325,8 +343,8 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
   const auto gather = Conv2dGather::forward(s);
   const std::int64_t width = kernels.width, block = 2 * width, rounded = (s.O + width - 1) / width * width;
   const std::int64_t blocks = (rounded + block - 1) / block, depth = args.dweight ? gather.depth() : 0;
-  // One partial sum is (dbias row, then depth rows) for each block. A group has enough pixels to pay for its sum, and all
-  // sums together stay below the activations.
+  // One partial sum is (dbias row, then depth rows) for each block. A group has enough pixels to pay for its sum, and
+  // all sums together stay below the activations.
   constexpr std::int64_t most_groups = 32, group_pixels = 2048, most_elements = 4 << 20;
   const std::int64_t size = rounded * (depth + 1);
   if (size == 0 || gather.tiles() == 0) return;
@@ -337,7 +355,8 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
   const std::int64_t parts = channel_parts(groups, blocks);
   parallel_for(groups * parts, [&](std::int64_t index) {
     const std::int64_t group = index / parts, part = index % parts;
-    const std::int64_t first = blocks * part / parts * block, last = std::min(blocks * (part + 1) / parts * block, rounded);
+    const std::int64_t first = blocks * part / parts * block,
+                       last = std::min(blocks * (part + 1) / parts * block, rounded);
     T* const sums = partial.data() + group * size;
     std::fill(sums + first * (depth + 1), sums + last * (depth + 1), T(0));
     for (std::int64_t t = gather.tiles() * group / groups; t < gather.tiles() * (group + 1) / groups; ++t) {
@@ -386,9 +405,9 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
 
 }  // namespace detail
 
-// y = act(x * weight + bias); shapes and formula in seam/args.hpp, which ops/conv2d.hpp has checked. T is float or double.
-// Math::winograd takes effect on floats of the shapes that cpu_winograd.hpp supports; all else is direct.
-// NaN in x, weight or bias reaches every y whose sum it enters.
+// y = act(x * weight + bias); shapes and formula in seam/args.hpp, which ops/conv2d.hpp has checked. T is float or
+// double. Math::winograd takes effect on floats of the shapes that cpu_winograd.hpp supports; all else is direct. NaN
+// in x, weight or bias reaches every y whose sum it enters.
 template <class T>
 void conv2d(const seam::Conv2dArgs<T>& args) {
   if constexpr (std::is_same_v<T, float>)
@@ -402,7 +421,8 @@ void conv2d_backward(const seam::Conv2dBackwardArgs<T>& arguments) {
   seam::Conv2dBackwardArgs<T> args = arguments;
   if (args.shape.activation == seam::Activation::none) args.y = args.dy;  // unused, so it may be null
   if constexpr (std::is_same_v<T, float>)
-    if (args.shape.math == seam::Math::winograd && winograd_supported(args.shape)) return winograd_conv2d_backward(args);
+    if (args.shape.math == seam::Math::winograd && winograd_supported(args.shape))
+      return winograd_conv2d_backward(args);
   if (args.dx) detail::conv2d_data_gradient(args);
   if (args.dweight || args.dbias) detail::conv2d_weight_gradient(args);
 }

@@ -1,8 +1,8 @@
 // The vector vocabulary of the CPU kernels, and the choice of instruction set at run time.
 //
-// A kernel is written once, in a .inl file, in terms of the names below (vf, lanes, load, fmadd, ...), every function of
-// it marked CUTTLE_TARGET; foreach_isa.inl compiles the file once in each of the namespaces cpu::avx512, cpu::avx2 and
-// cpu::baseline. So a portable build carries all three and no machine flag of the user's is needed.
+// A kernel is written once, in a .inl file, in terms of the names below (vf, lanes, load, fmadd, ...), every function
+// of it marked CUTTLE_TARGET; foreach_isa.inl compiles the file once in each of the namespaces cpu::avx512, cpu::avx2
+// and cpu::baseline. So a portable build carries all three and no machine flag of the user's is needed.
 #pragma once
 
 #include <atomic>
@@ -61,7 +61,7 @@ inline void set_isa(Isa wanted) {
 
 // Calls CUTTLE_ISA_CALL(f, args...): f in the namespace of the chosen instruction set.
 #if CUTTLE_X86
-#define CUTTLE_ISA_CALL(f, ...)                                                     \
+#define CUTTLE_ISA_CALL(f, ...)                                                               \
   (::cuttle::cpu::isa() == ::cuttle::cpu::Isa::avx512 ? ::cuttle::cpu::avx512::f(__VA_ARGS__) \
    : ::cuttle::cpu::isa() == ::cuttle::cpu::Isa::avx2 ? ::cuttle::cpu::avx2::f(__VA_ARGS__)   \
                                                       : ::cuttle::cpu::baseline::f(__VA_ARGS__))
@@ -74,7 +74,7 @@ namespace avx512 {
 #define CUTTLE_T CUTTLE_TARGET_AVX512 CUTTLE_INLINE
 inline constexpr int lanes = 16;
 inline constexpr int vector_registers = 32;
-using vf = __m512;   // lanes floats
+using vf = __m512;     // lanes floats
 using vm = __mmask16;  // one truth value a lane
 CUTTLE_T vf load(const float* p) { return _mm512_loadu_ps(p); }
 CUTTLE_T vf load_first(const float* p, int n) {  // the first n lanes, zeros elsewhere

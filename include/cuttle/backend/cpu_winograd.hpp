@@ -7,14 +7,15 @@
 // transposed inverse of the Vandermonde matrix of the points), A evaluates.
 //
 // An output row is cut into the fewest tiles of at most four outputs, as equal as can be (13 = 4+3+3+3, 11 = 4+4+3,
-// 9 = 3+3+3, 5 = 3+2), so no product is wasted on a border. Tiles of all sizes share one set of transformed weights: F(2,3)
-// uses the first four points, F(3,3) five, F(4,3) all six, and what depends on the size of the tile stands in B alone.
+// 9 = 3+3+3, 5 = 3+2), so no product is wasted on a border. Tiles of all sizes share one set of transformed weights:
+// F(2,3) uses the first four points, F(3,3) five, F(4,3) all six, and what depends on the size of the tile stands in B
+// alone.
 //
-// Backward, with dm = A dz A^T per tile: dweight = G^T [sum over tiles of v o dm] G where v = B^T d B, and dx is the adjoint
-// of the forward transform, B [(G g G^T) o dm] B^T added into the windows, which overlap.
+// Backward, with dm = A dz A^T per tile: dweight = G^T [sum over tiles of v o dm] G where v = B^T d B, and dx is the
+// adjoint of the forward transform, B [(G g G^T) o dm] B^T added into the windows, which overlap.
 //
-// The rounding error is that of the direct sum several times over (a relative rms of 1e-6 against 4e-7 at C = 128), and a
-// NaN or Inf reaches every output of its tiles.
+// The rounding error is that of the direct sum several times over (a relative rms of 1e-6 against 4e-7 at C = 128), and
+// a NaN or Inf reaches every output of its tiles.
 #pragma once
 
 #include <algorithm>
@@ -75,8 +76,7 @@ struct InputTransform {
     double polynomial[max_points + 1] = {1};
     for (int q = 0; q < m + 2; ++q) {
       if (q == p || q == infinity) continue;
-      for (int i = max_points; i >= 0; --i)
-        polynomial[i] = (i > 0 ? polynomial[i - 1] : 0) - points[q] * polynomial[i];
+      for (int i = max_points; i >= 0; --i) polynomial[i] = (i > 0 ? polynomial[i - 1] : 0) - points[q] * polynomial[i];
     }
     const double scale = p == infinity ? 1 : vandermonde(p, max_points) / vandermonde(p, m + 2);
     return static_cast<float>(scale * polynomial[k]);
@@ -126,23 +126,24 @@ inline bool computable(const seam::Conv2dShape& s) {
 namespace cuttle::cpu {
 
 // Whether winograd_conv2d can compute the shape and gains by it: 3x3, stride 1, no dilation, padding 0 or 1, C and O
-// multiples of 32, outputs of 2x2 or more, enough of them to pay for transforming the weights; no tanh.
+// multiples of 32, outputs of 2x2 or more, no tanh; and enough outputs to pay for transforming the weights, of which
+// the backward pass holds a copy for each group of images, so C and O of at most 256.
 inline bool winograd_supported(const seam::Conv2dShape& s) {
-  return winograd::computable(s) && s.B * s.OH * s.OW >= 128;
+  return winograd::computable(s) && s.B * s.OH * s.OW >= 512 && s.C <= 256 && s.O <= 256;
 }
 
 // y = act(x * weight + bias); layouts as in seam::Conv2dArgs. Needs the shape that winograd_supported describes, of any
 // number of outputs.
 inline void winograd_conv2d(const seam::Conv2dArgs<float>& args) {
   require(winograd::computable(args.shape), "winograd_conv2d: a shape or activation that it does not compute");
-  CUTTLE_ISA_CALL(winograd_forward, args);
+  CUTTLE_ISA_CALL(winograd::forward, args);
 }
 
 // The gradients of the above: dx written, dweight and dbias added to, each left out where its pointer is null. The bits
 // depend on the shape alone, not on the number of threads.
 inline void winograd_conv2d_backward(const seam::Conv2dBackwardArgs<float>& args) {
   require(winograd::computable(args.shape), "winograd_conv2d_backward: a shape or activation that it does not compute");
-  CUTTLE_ISA_CALL(winograd_backward, args);
+  CUTTLE_ISA_CALL(winograd::backward, args);
 }
 
 }  // namespace cuttle::cpu

@@ -1,5 +1,5 @@
-// Compiles the file named by CUTTLE_KERNELS once for each instruction set (see cpu_simd.hpp). That file includes nothing,
-// marks each of its functions CUTTLE_TARGET, and finds itself inside namespace cuttle::cpu::<isa>.
+// Compiles the file named by CUTTLE_KERNELS once for each instruction set (see cpu_simd.hpp). That file includes
+// nothing, marks each of its functions CUTTLE_TARGET, and finds itself inside namespace cuttle::cpu::<isa>.
 #if CUTTLE_X86
 #define CUTTLE_TARGET CUTTLE_TARGET_AVX512
 namespace cuttle::cpu::avx512 {

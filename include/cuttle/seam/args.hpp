@@ -1,5 +1,5 @@
-// One plain struct of pointers and sizes for each op: what the wrapper in ops/ hands to the kernel of a device, after it
-// has checked everything. C++17, on the seam alone. Pointers never alias unless a comment says so.
+// One plain struct of pointers and sizes for each op: what the wrapper in ops/ hands to the kernel of a device, after
+// it has checked everything. C++17, on the seam alone. Pointers never alias unless a comment says so.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ enum class Math : std::int32_t { fp32, winograd, tf32, bf16 };
 
 // y[b,oh,ow,o] = act(bias[o] + sum_{r,s,c} x[b, oh*stride+r-padding, ow*stride+s-padding, c] * weight[o,r,s,c])
 struct Conv2dShape {
-  std::int64_t B, H, W, C;   // x (B,H,W,C)
-  std::int64_t O, R, S;      // weight (O,R,S,C): R rows, S columns
-  std::int64_t OH, OW;       // y (B,OH,OW,O)
+  std::int64_t B, H, W, C;  // x (B,H,W,C)
+  std::int64_t O, R, S;     // weight (O,R,S,C): R rows, S columns
+  std::int64_t OH, OW;      // y (B,OH,OW,O)
   std::int64_t stride, padding, dilation;
   Activation activation;
   double slope;
@@ -61,8 +61,9 @@ struct AdamArgs {
   double learning_rate, beta1, beta2, epsilon, weight_decay;
 };
 
-// distance[q][j], index[q][j] = the j-th nearest bank row of query q by (squared distance, row index), where the squared
-// distance is sum_i fma((double)x_i - (double)y_i, same, acc) in index order. NaN or infinity in a query: NaN and -1.
+// distance[q][j], index[q][j] = the j-th nearest bank row of query q by (squared distance, row index), where the
+// squared distance is sum_i fma((double)x_i - (double)y_i, same, acc) in index order. NaN or infinity in a query: NaN
+// and -1.
 template <class T>
 struct NearestPatchArgs {
   std::int64_t Q, N, D, k;
