@@ -5,7 +5,7 @@ find_path(STB_INCLUDE_DIR NAMES stb_image.h PATH_SUFFIXES stb DOC "The folder of
 if(NOT STB_INCLUDE_DIR AND CUTTLE_FETCH_STB)
   include(FetchContent)
   FetchContent_Declare(stb GIT_REPOSITORY https://github.com/nothings/stb.git
-                           GIT_TAG f0569113c93ad095470c54bf34a17b36646bbbb5)
+                           GIT_TAG 5736b15f7ea0ffb08dd38af21067c314d6a3aae9)
   FetchContent_MakeAvailable(stb)
   set(STB_INCLUDE_DIR "${stb_SOURCE_DIR}" CACHE PATH "" FORCE)
 endif()

@@ -1,6 +1,7 @@
 // Scores images with a trained model: numbers, metrics where labels are known, heatmaps.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -42,27 +43,40 @@ Options parse(int argc, char** argv) {
   return o;
 }
 
-// The maps' values between which the heat rises: from the median of all pixels, which is normal surface, to the 99.9th
-// percentile.
-std::pair<float, float> heat_range(const std::vector<cuttle::Tensor<float>>& maps) {
-  std::vector<float> values;
-  for (const auto& map : maps)
-    for (std::int64_t i = 0; i < map.numel(); i += 37) values.push_back(map.data()[i]);
-  const auto quantile = [&](double q) {
-    const auto nth = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), nth, values.end());
-    return *nth;
-  };
-  const float low = quantile(0.5), high = quantile(0.999);
-  return {low, high > low ? high : low + 1};
-}
+// Scores are products of distances and span orders of magnitude, so heat rises with their logarithm: from the 90th
+// percentile of all pixels, since most of every picture is normal, to the 99.5th.
+class HeatScale {
+ public:
+  explicit HeatScale(const std::vector<cuttle::Tensor<float>>& maps) {
+    std::vector<float> values;
+    for (const auto& map : maps)
+      for (std::int64_t i = 0; i < map.numel(); i += 37) values.push_back(map.data()[i]);
+    const auto log_quantile = [&](double q) {
+      const auto nth = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+      std::nth_element(values.begin(), nth, values.end());
+      return log_of(*nth);
+    };
+    low_ = log_quantile(0.9);
+    high_ = std::max(log_quantile(0.995), low_ + 0.5f);
+  }
+
+  cuttle::Image over(const cuttle::Image& picture, const cuttle::Tensor<float>& map) const {
+    cuttle::Tensor<float> logs = map.clone();
+    for (float& value : logs.span()) value = log_of(value);
+    return cuttle::heatmap_overlay(picture, logs, low_, high_);
+  }
+
+ private:
+  static float log_of(float score) { return std::log(std::max(score, 1e-30f)); }
+  float low_ = 0, high_ = 1;
+};
 
 // The picture beside itself under the heat of its map, with the outline of the mask where there is one.
 cuttle::Image side_by_side(const cuttle::Image& picture, const cuttle::Tensor<float>& map,
-                           const cuttle::Tensor<std::uint8_t>& mask, std::pair<float, float> range) {
+                           const cuttle::Tensor<std::uint8_t>& mask, const HeatScale& heat) {
   using namespace cuttle;
   const Image left = to_rgb(resize(picture, map.size(0), map.size(1)));
-  Image right = heatmap_overlay(left, map, range.first, range.second);
+  Image right = heat.over(left, map);
   if (mask.defined()) right = draw_contour(right, mask, {0, 255, 255});
   const std::int64_t H = left.size(0), row = left.size(1) * 3, gap = 8 * 3;
   Image both = Image::full({H, left.size(1) * 2 + 8, 3}, 255);
@@ -106,10 +120,10 @@ int detect(const Options& o) {
   console::print_metrics(evaluation);
 
   if (!o.out.empty()) {
-    const auto range = heat_range(evaluation.maps);
+    const HeatScale heat(evaluation.maps);
     for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
       write_png(overlay_path(o.out, evaluation.samples[i], i),
-                side_by_side(read_image(evaluation.samples[i].path), evaluation.maps[i], evaluation.masks[i], range));
+                side_by_side(read_image(evaluation.samples[i].path), evaluation.maps[i], evaluation.masks[i], heat));
     std::printf("wrote %zu overlays to %s\n", evaluation.samples.size(), o.out.c_str());
   }
   if (!o.json.empty()) {

@@ -1,8 +1,11 @@
 // The direct convolution against the formula in double, for every instruction set and thread count.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "cuttle/backend/cpu_conv2d.hpp"
@@ -358,6 +361,27 @@ TEST_CASE("conv2d lets NaN and infinity through its activations", "[conv2d]") {
       CHECK(y[1] == static_cast<float>(activate(s, -infinity)));
       CHECK(y[2] == static_cast<float>(activate(s, infinity)));
     }
+  }
+}
+
+TEST_CASE("conv2d takes Math::winograd where it is supported, else the direct method", "[conv2d]") {
+  for (const std::int64_t channels : {32, 33}) {
+    Conv2dShape s = shape_of(20, 11, 11, 32, channels, 3, 3, 1, 0, 1, Activation::leaky_relu, 0.1);
+    const auto direct = problem_of<float>(s, false);
+    s.math = cuttle::seam::Math::winograd;
+    const bool supported = cuttle::cpu::winograd_supported(s);
+    CHECK(supported == (channels == 32));
+    auto named = direct;
+    named.s = s;
+    const auto y = forward(direct), z = forward(named);
+    const auto g = backward(direct, y), h = backward(named, y);
+    CHECK(same_bits(y, z) == !supported);
+    CHECK(same_bits(g.dx, h.dx) == !supported);
+    CHECK(same_bits(g.dweight, h.dweight) == !supported);
+    double largest = 0;
+    for (std::int64_t i = 0; i < y.numel(); ++i)
+      largest = std::max(largest, std::abs(static_cast<double>(y.data()[i]) - static_cast<double>(z.data()[i])));
+    CHECK(largest < 1e-3);
   }
 }
 

@@ -122,7 +122,6 @@ class Conv2dGather {
 
   std::int64_t depth() const { return rows.taps * columns.taps * source_channels; }
   std::int64_t tiles() const { return image_groups_ * bands_; }
-  std::int64_t images_per_tile() const { return images_; }
 
   Conv2dTile tile(std::int64_t index) const {
     // Either whole images or a band of rows of one image.
