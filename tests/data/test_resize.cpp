@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "cuttle/data/image_file.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace cuttle;
