@@ -323,7 +323,7 @@ TEST_CASE("PatchSvdd: model files that do not fit are refused with the reason") 
       if (at == name) tensor.data()[1] = std::numeric_limits<float>::quiet_NaN();
       return true;
     });
-    CHECK_THROWS_WITH(PatchSvdd::load(bad), contains(bad.string()) && contains("NaN") || contains("nan"));
+    CHECK_THROWS_WITH(PatchSvdd::load(bad), contains(bad.string()) && (contains("NaN") || contains("nan")));
     rewrite(same_metadata, [&](const std::string& at, Tensor<float>&) { return at != name; });
     CHECK_THROWS_WITH(PatchSvdd::load(bad), contains(name));
     rewrite(same_metadata, [&](const std::string& at, Tensor<float>& tensor) {
