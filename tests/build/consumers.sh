@@ -74,13 +74,11 @@ check_fails "without stb the component image is refused" find_only '
 
 # --- other flags, the same bits -----------------------------------------------------------------------------------
 
-common=(-std=c++20 -Iinclude -isystem /usr/include/eigen3 -pthread)
-
 # same_bits NAME SOURCE FLAGS: a program of SOURCE and promised_bits.cpp prints what the installed consumer printed.
 same_bits() {
   local program=$scratch/$1 source=$consumer/$2
   shift 2
-  "$compiler" "${common[@]}" "$@" "$source" "$consumer/promised_bits.cpp" -o "$program" &&
+  "$compiler" "${library_flags[@]}" "$@" "$source" "$consumer/promised_bits.cpp" -o "$program" &&
     "$program" | diff - "$scratch/installed.bits"
 }
 check "the same bits with -O3 -march=native" same_bits native main.cpp -O3 -march=native
@@ -88,7 +86,7 @@ check "the same bits with -O1 and no contraction" same_bits plain main.cpp -O1 -
 check "the same bits with -fopenmp, Eigen first" same_bits openmp openmp.cpp -O2 -fopenmp
 
 refuses_fast_math() {
-  ! "$compiler" "${common[@]}" -ffast-math -fsyntax-only "$consumer/main.cpp" 2>"$scratch/errors" &&
+  ! "$compiler" "${library_flags[@]}" -ffast-math -fsyntax-only "$consumer/main.cpp" 2>"$scratch/errors" &&
     grep -q 'compile without it' "$scratch/errors"
 }
 check "-ffast-math is refused, and the error says why" refuses_fast_math

@@ -2,8 +2,7 @@
 # Every header compiles on its own, included twice, with each compiler that is here and no warning.
 source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
-flags=(-std=c++20 -fsyntax-only -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Werror -Iinclude -I.
-  -isystem /usr/include/eigen3 -isystem /usr/include/stb)
+flags=("${library_flags[@]}" -fsyntax-only -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Werror)
 
 # compiles COMPILER HEADER
 compiles() {

@@ -5,8 +5,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
 [[ -f README.md ]] || { skip "README.md is not there"; exit 0; }
 
-flags=(-std=c++20 -O0 -Wall -Wextra -Iinclude -isystem /usr/include/eigen3 -isystem /usr/include/stb -pthread)
-
 # Writes each fenced block of a language to a file of its own: blocks LANGUAGE FILE FOLDER
 blocks() {
   mkdir -p "$3"
@@ -31,7 +29,7 @@ complete_program() {
 
 builds() {
   complete_program "$1" >"$1.cpp"
-  "${CXX:-g++}" "${flags[@]}" "$1.cpp" -o "$1.out"
+  "${CXX:-g++}" "${library_flags[@]}" -Wall -Wextra "$1.cpp" -o "$1.out"
 }
 
 blocks cpp README.md "$scratch/cpp"

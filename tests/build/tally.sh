@@ -6,6 +6,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 passed=0 failed=0 skipped=0
 scratch=$(mktemp -d)
 
+# What a compiler needs to find the library in the source tree, and Eigen and stb where packages put them.
+library_flags=(-std=c++20 -Iinclude -pthread)
+for folder in /usr{,/local}/include/{eigen3,stb}; do
+  if [[ -d $folder ]]; then library_flags+=(-isystem "$folder"); fi
+done
+
 pass() { passed=$((passed + 1)); }
 fail() { failed=$((failed + 1)); printf 'FAILED: %s\n' "$*"; }
 skip() { skipped=$((skipped + 1)); printf 'SKIPPED: %s\n' "$*"; }
