@@ -97,9 +97,7 @@ std::filesystem::path overlay_path(const std::filesystem::path& folder, const cu
 
 int detect(const Options& o) {
   using namespace cuttle;
-  if (o.threads) set_num_threads(o.threads);
-  const Device device = parse_device(o.device);
-  require(device.is_cpu(), "--device ", o.device, ": Patch SVDD scores on the cpu");
+  console::use(o.threads, o.device);
   console::require_writable(o.json);
   const PatchSvdd model = PatchSvdd::load(o.model);
   std::vector<Sample> samples;

@@ -123,9 +123,7 @@ class Window {
 
 int train(const Options& o) {
   using namespace cuttle;
-  if (o.threads) set_num_threads(o.threads);
-  const Device device = parse_device(o.device);
-  require(device.is_cpu(), "--device ", o.device, ": Patch SVDD trains on the cpu");
+  const Device device = console::use(o.threads, o.device);
   console::require_writable(o.out);
   console::require_writable(o.json);
   const BadFile bad_file = o.skip_bad ? BadFile::skip : BadFile::stop;

@@ -12,6 +12,8 @@
 #include <span>
 #include <string>
 
+#include "cuttle/core/device.hpp"
+#include "cuttle/core/parallel.hpp"
 #include "cuttle/io/file.hpp"
 #include "cuttle/io/json.hpp"
 
@@ -69,6 +71,14 @@ inline void require_writable(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(folder)) throw cuttle::IoError(path.string(), "its folder does not exist");
   if (std::filesystem::is_directory(path)) throw cuttle::IoError(path.string(), "is a folder");
   if (::access(folder.c_str(), W_OK) != 0) throw cuttle::IoError(path.string(), "its folder cannot be written to");
+}
+
+// What --threads (0: all cores) and --device ask for.
+inline cuttle::Device use(int threads, const std::string& name) {
+  if (threads) cuttle::set_num_threads(threads);
+  const cuttle::Device device = cuttle::parse_device(name);
+  cuttle::require(device.is_cpu(), "--device ", name, ": Patch SVDD runs on the cpu");
+  return device;
 }
 
 inline cuttle::Json json_or_null(const std::optional<double>& value) {

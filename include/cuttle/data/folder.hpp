@@ -137,19 +137,18 @@ struct ImageSet {
   std::vector<SkippedFile> skipped;  // what BadFile::skip left out
 };
 
-namespace detail {
-
-inline Tensor<std::uint8_t> load_mask(const Sample& sample, const Image& image, std::int64_t size) {
-  if (sample.label != Label::anomalous) return Tensor<std::uint8_t>::zeros({size, size});
+// The mask of a sample whose image is `image`, as height x width of 0 and 1; all zero for a sample that is not
+// anomalous. IoError: an anomalous sample without a mask, a mask of another size than its image.
+inline Tensor<std::uint8_t> read_mask(const Sample& sample, const Image& image, std::int64_t height,
+                                      std::int64_t width) {
+  if (sample.label != Label::anomalous) return Tensor<std::uint8_t>::zeros({height, width});
   if (sample.mask.empty()) throw IoError(sample.path.string(), "is anomalous and has no mask");
   const Image mask = read_image(sample.mask);
   if (mask.size(0) != image.size(0) || mask.size(1) != image.size(1))
     throw IoError(sample.mask.string(), concat("the mask is ", mask.size(0), " x ", mask.size(1), ", its image ",
                                                sample.path.string(), " is ", image.size(0), " x ", image.size(1)));
-  return resize_mask(mask, size, size);
+  return resize_mask(mask, height, width);
 }
-
-}  // namespace detail
 
 // Decodes, resizes and stacks the samples' images, and on demand their masks (of normal and unknown images: all zero),
 // in parallel. A file that cannot be decoded, an anomalous image without its mask, or a mask of another size than its
@@ -171,7 +170,7 @@ inline ImageSet load_images(std::span<const Sample> samples, const LoadOptions& 
       const Image image = read_image(sample.path);
       set.images.slice(i, i + 1).reshape({size, size, 3}).copy_from(to_rgb(resize(image, size, size)));
       if (options.masks)
-        set.masks.slice(i, i + 1).reshape({size, size}).copy_from(detail::load_mask(sample, image, size));
+        set.masks.slice(i, i + 1).reshape({size, size}).copy_from(read_mask(sample, image, size, size));
     } catch (const IoError& error) {
       if (options.bad_file == BadFile::stop) throw;
       failures[static_cast<std::size_t>(i)] = error.what();

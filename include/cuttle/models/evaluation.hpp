@@ -90,13 +90,7 @@ Evaluation evaluate(const PatchSvdd& model, std::span<const Sample> samples, Bad
       AnomalyMap result = model.score(image);
       scoring += std::chrono::steady_clock::now() - start;
       Tensor<std::uint8_t> mask;
-      if (!sample.mask.empty()) {
-        const Image drawn = read_image(sample.mask);
-        if (drawn.size(0) != image.size(0) || drawn.size(1) != image.size(1))
-          throw IoError(sample.mask.string(), concat("the mask is ", drawn.size(0), " x ", drawn.size(1),
-                                                     ", its image ", image.size(0), " x ", image.size(1)));
-        mask = resize_mask(drawn, result.map.size(0), result.map.size(1));
-      }
+      if (!sample.mask.empty()) mask = read_mask(sample, image, result.map.size(0), result.map.size(1));
       evaluation.samples.push_back(sample);
       evaluation.scores.push_back(result.score);
       evaluation.maps.push_back(std::move(result.map));
