@@ -89,37 +89,10 @@ CUTTLE_TARGET inline void activation_gradient(std::int64_t n, const T* dy, const
                    rest);
 }
 
-// tanh(z) = z P(z^2) / Q(z^2) with the minimax coefficients of Eigen's generic_fast_tanh_float: within 7 ulp, exactly
-// +-1 where |z| > 9; NaN stays NaN.
-CUTTLE_TARGET CUTTLE_INLINE vf hyperbolic_tangent(vf z) {
-  constexpr float numerator[] = {-2.76076847742355e-16f, 2.00018790482477e-13f, -8.60467152213735e-11f,
-                                 5.12229709037114e-08f,  1.48572235717979e-05f, 6.37261928875436e-04f,
-                                 4.89352455891786e-03f};
-  constexpr float denominator[] = {1.19825839466702e-06f, 1.18534705686654e-04f, 2.26843463243900e-03f,
-                                   4.89352518554385e-03f};
-  const vf limit = set1(7.90531110763549805f), tiny = set1(0.0004f), one = set1(1), saturated = set1(9);
-  vf x = select(less(limit, z), limit, z);
-  x = select(less(x, sub(zero(), limit)), sub(zero(), limit), x);
-  const vf square = mul(x, x);
-  vf p = set1(numerator[0]), q = set1(denominator[0]);
-  CUTTLE_UNROLL
-  for (std::size_t i = 1; i < 7; ++i) p = fmadd(p, square, set1(numerator[i]));
-  CUTTLE_UNROLL
-  for (std::size_t i = 1; i < 4; ++i) q = fmadd(q, square, set1(denominator[i]));
-  vf y = select(less(square, mul(tiny, tiny)), x, mul(x, p) / q);
-  y = select(less(saturated, z), one, y);
-  return select(less(z, sub(zero(), saturated)), sub(zero(), one), y);
-}
-
-// y = tanh(y) for n elements.
-CUTTLE_TARGET inline void hyperbolic_tangent(std::size_t n, float* y) {
-  std::size_t i = 0;
-  for (; i + lanes <= n; i += lanes) store(y + i, hyperbolic_tangent(load(y + i)));
-  if (const int rest = static_cast<int>(n - i); rest > 0)
-    store_first(y + i, hyperbolic_tangent(load_first(y + i, rest)), rest);
-}
-CUTTLE_TARGET inline void hyperbolic_tangent(std::size_t n, double* y) {
-  for (std::size_t i = 0; i < n; ++i) y[i] = std::tanh(y[i]);
+// y = tanh(y) for n elements, in double: near +-1 the gradient dy (1 - y^2) keeps no digit that y has lost.
+template <class T>
+inline void hyperbolic_tangent(std::size_t n, T* y) {
+  for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<T>(std::tanh(static_cast<double>(y[i])));
 }
 
 // y[p, 0..channels) = act(bias + sum over taps and source channels of x * w) for Pixels pixels, Vectors vectors of
