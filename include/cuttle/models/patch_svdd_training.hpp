@@ -40,7 +40,7 @@ struct PatchSvddRecipe {
   // different patches apart from the start, and a rate ten times the paper's with a warm-up and a decay.
   static PatchSvddRecipe standard() {
     PatchSvddRecipe recipe;
-    recipe.steps = 120;
+    recipe.steps = 180;
     recipe.crops = PatchSvddCropOptions{};
     recipe.learning_rate = 1e-3;
     recipe.beta2 = 0.99;
