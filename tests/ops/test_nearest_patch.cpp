@@ -72,7 +72,7 @@ std::string difference(const Neighbours<T>& actual, const Neighbours<T>& expecte
 
 std::vector<cpu::Isa> instruction_sets() {
   std::vector<cpu::Isa> sets;
-  for (cpu::Isa isa : {cpu::Isa::baseline, cpu::Isa::avx2, cpu::Isa::avx512})
+  for (cpu::Isa isa : {cpu::Isa::baseline, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::avx512_vnni})
     if (isa <= cpu::detail::widest_isa()) sets.push_back(isa);
   return sets;
 }
@@ -180,6 +180,28 @@ TEST_CASE("nearest_patch: a bank of many blocks", "[nearest_patch]") {
   check_everywhere(collapsed<float>(60, 16, random), collapsed<float>(9001, 16, random));
   check_everywhere(clustered<float>(60, 16, 5, random), clustered<float>(9001, 16, 5, random));
   check_everywhere(clustered<double>(60, 5, 5, random), clustered<double>(9001, 5, 5, random), {1, 9});
+}
+
+TEST_CASE("nearest_patch: banks whose rows are compared in bytes, and some where bytes say too little",
+          "[nearest_patch]") {
+  Random random(12);
+  check_everywhere(gaussian<float>(40, 64, random), gaussian<float>(9001, 64, random), {1, 9});
+  check_everywhere(gaussian<float>(20, 64, random, 3), gaussian<float>(9001, 64, random), {1});  // beyond 127 steps
+  check_everywhere(gaussian<double>(20, 67, random), gaussian<double>(8500, 67, random), {1, 2});
+  check_everywhere(integers<float>(40, 33, 1, random), integers<float>(9001, 33, 1, random), {1, 9});  // full of ties
+  check_everywhere(integers<float>(40, 10, 2, random), integers<float>(9001, 10, 2, random), {1, 9});
+
+  // Rows at all distances from their cluster's centre, each dimension narrower than the last.
+  Tensor<float> rows = clustered<float>(9001, 40, 5, random), queries = clustered<float>(40, 40, 5, random);
+  for (Tensor<float>* tensor : {&rows, &queries}) {
+    std::normal_distribution<float> normal;
+    for (std::int64_t i = 0; i < tensor->numel(); ++i)
+      tensor->data()[i] += normal(random) / (1 + 0.25f * static_cast<float>(i % 40));
+  }
+  check_everywhere(queries, rows, {1, 9});
+  for (std::int64_t r = 30; r < rows.size(0); ++r)
+    std::copy_n(rows.data() + static_cast<std::int64_t>(random() % 30) * 40, 40, rows.data() + r * 40);
+  check_everywhere(queries, rows, {1, 9});
 }
 
 TEMPLATE_TEST_CASE("nearest_patch: collapsed, clustered and repeated rows", "[nearest_patch]", float, double) {
@@ -394,6 +416,112 @@ TEST_CASE("nearest_patch: the filter's bound holds for adversarial pairs", "[nea
     }
   CHECK(worst < 1);
   CHECK(worst > 0.02);  // the pairs are adversarial enough for the line above to mean something
+}
+
+TEST_CASE("nearest_patch: the kernel on bytes adds its products without rounding or saturating", "[nearest_patch]") {
+  const Restore restore;
+  Random random(13);
+  constexpr std::int64_t columns = cpu::panel_columns, Q = cpu::tile_queries, lanes = cpu::block_lanes, panels = 3;
+  for (const std::int64_t fours : {1, 17, 1024})
+    for (const bool extreme : {false, true}) {
+      std::vector<std::uint8_t> rows(static_cast<std::size_t>(panels * fours * columns * 4));
+      std::vector<std::int8_t> queries(static_cast<std::size_t>(fours * Q * 4));
+      std::vector<std::int32_t> start(static_cast<std::size_t>(panels * columns));
+      for (std::uint8_t& b : rows) b = static_cast<std::uint8_t>(extreme ? 255 : 1 + random() % 255);
+      for (std::size_t i = 0; i < queries.size(); ++i)  // for the extreme, every query has one sign throughout
+        queries[i] = static_cast<std::int8_t>(!extreme    ? static_cast<int>(random() % 255) - 127
+                                              : i / 4 % 2 ? 127
+                                                          : -127);
+      for (std::int32_t& s : start)
+        s = static_cast<std::int32_t>(extreme ? -(127 * 127 * 2 * fours) : -static_cast<int>(random() % 100000));
+      std::vector<std::int64_t> expected(static_cast<std::size_t>(Q * lanes), cpu::no_row);
+      for (std::int64_t p = 0; p < panels; ++p)
+        for (std::int64_t c = 0; c < columns; ++c)
+          for (std::int64_t r = 0; r < Q; ++r) {
+            std::int64_t w = start[static_cast<std::size_t>(p * columns + c)];
+            for (std::int64_t i = 0; i < 4 * fours; ++i)
+              w += static_cast<std::int64_t>(
+                       rows[static_cast<std::size_t>(((p * fours + i / 4) * columns + c) * 4 + i % 4)]) *
+                   queries[static_cast<std::size_t>((i / 4 * Q + r) * 4 + i % 4)];
+            std::int64_t& best = expected[static_cast<std::size_t>(r * lanes + c % lanes)];
+            best = std::max(best, w);
+          }
+      for (cpu::Isa isa : instruction_sets()) {
+        cpu::set_isa(isa);
+        std::vector<std::int32_t> best(expected.size());
+        CUTTLE_VNNI_CALL(int8_tile, rows.data(), start.data(), panels, queries.data(), fours, best.data());
+        CHECK(std::vector<std::int64_t>(best.begin(), best.end()) == expected);
+      }
+    }
+}
+
+TEST_CASE("nearest_patch: bytes never drop the nearest row of a cell, and with a bound 10 % smaller would",
+          "[nearest_patch]") {
+  if (cpu::detail::widest_isa() < cpu::Isa::avx512_vnni) CUTTLE_SKIP("this processor does not multiply bytes");
+  const Restore restore;
+  cpu::set_isa(cpu::Isa::avx512_vnni);
+  Random random(14);
+  constexpr std::int64_t N = 200, Q = cpu::tile_queries, lanes = cpu::block_lanes, columns = cpu::panel_columns;
+  constexpr int edge = adversarial_kinds, halves = edge + 1, kinds = edge + 3;
+  for (const std::int64_t D : {1, 3, 64, 515, 4096}) {
+    int dropped_by_less = 0;
+    for (int kind = 0; kind < kinds; ++kind) {
+      Tensor<float> rows = gaussian<float>(N, D, random), queries = gaussian<float>(Q, D, random);
+      if (kind < adversarial_kinds) {
+        make_adversarial(kind, queries, rows, random);
+      } else if (kind == edge) {  // every value at an end of the range, or far beyond
+        for (float& y : rows.span()) y = random() % 2 ? 1.0f : -1.0f;
+        for (float& x : queries.span()) x = random() % 2 ? 1.0f : random() % 2 ? -1.01f : 300.0f;
+      } else if (kind == halves) {
+        // The step is 2^-7 and the mean 0; the query's values lie just below half a step, those of row 2q just above.
+        for (std::int64_t n = 0; n < N; ++n)
+          for (std::int64_t i = 0; i < D; ++i) {
+            const float steps = n >= 2 * Q ? 127 : static_cast<float>(n / 2 + i % 100) + 0.51f;
+            rows.data()[n * D + i] = (n % 2 ? -steps : steps) * 0x1p-7f;
+            if (n < Q) queries.data()[n * D + i] = (static_cast<float>(n + i % 100) + 0.49f) * 0x1p-7f;
+          }
+      } else {  // all but one row within a step or two
+        rows.data()[0] = 100;
+        for (std::int64_t i = D; i < rows.numel(); ++i) rows.data()[i] = 0.3f * rows.data()[i];
+      }
+      const cpu::NearestPatchFilter filter = cpu::make_nearest_patch_filter(rows.data(), N, D);
+      REQUIRE(filter.cells.numel() == 1);
+      const std::int64_t fours = (D + 3) / 4;
+      cpu::FilterCell cell = filter.cells.data()[0];
+      Tensor<float> x = Tensor<float>::empty({D});
+      Tensor<std::int8_t> a = Tensor<std::int8_t>::empty({D}), packed = Tensor<std::int8_t>::zeros({fours, Q, 4});
+      std::vector<cpu::detail::FilteredQuery> prepared;
+      for (std::int64_t q = 0; q < Q; ++q) {
+        prepared.emplace_back(
+            1, CUTTLE_ISA_CALL(centre_row, queries.data() + q * D, filter.centre.data(), filter.scale, D, x.data()));
+        prepared.back().quantise(filter, x.data(), a.data());
+        for (std::int64_t i = 0; i < D; ++i) packed.data()[(i / 4 * Q + q) * 4 + i % 4] = a.data()[i];
+      }
+      alignas(64) std::int32_t best[Q * lanes];
+      CUTTLE_VNNI_CALL(int8_tile, filter.int8.bytes.data(), filter.int8.start.data(), cell.panels, packed.data(), fours,
+                       best);
+      for (std::int64_t q = 0; q < Q; ++q)
+        for (std::int64_t slot = 0; slot < cell.panels * columns; ++slot) {
+          const std::int64_t row = filter.rows.data()[slot];
+          if (row < 0) continue;
+          // Were this row the k-th best so far, its block would have to be ranked.
+          cpu::detail::FilteredQuery query = prepared[static_cast<std::size_t>(q)];
+          query.reach =
+              filter.scale * (1 + 0x1p-50) *
+              static_cast<double>(std::sqrt(squared_distance(queries.data() + q * D, rows.data() + row * D, D)));
+          const std::int32_t w = best[q * lanes + slot % lanes];
+          if (w <= query.int8_threshold(filter, cell))
+            FAIL("D " << D << ", kind " << kind << ", query " << q << ", row " << row);
+          query.reach *= 0.9;
+          query.residual *= 0.9;
+          cell.residual *= 0.9;
+          dropped_by_less += w <= query.int8_threshold(filter, cell);
+          cell = filter.cells.data()[0];
+        }
+    }
+    INFO("D " << D);
+    if (D >= 64) CHECK(dropped_by_less > 0);  // a bound of a few steps, as for D of 1, is mostly the 3 of rounding
+  }
 }
 
 TEST_CASE("nearest_patch: a cell is never skipped at the distance of its own nearest row", "[nearest_patch]") {

@@ -38,14 +38,30 @@
 //  each y'
 //     is at least as near to m' as to the centre n' nearest to x', if |x'-m'|^2 - |x'-n'|^2 > 2 t |m'-n'|. Which centre
 //     is the nearer one was decided by the definition's d^2, off by a factor within 1 +- 2^-40: far below gamma.
+//
+// Bytes. Where the processor multiplies bytes (isa() is avx512_vnni), a query that has k rows ranked compares bytes
+// first: a_i = x'_i / t and b_i = y'_i / t rounded to integers in [-127, 127], one t for the bank. The kernel keeps of
+// each block the largest w(x, y) = sum_i a_i (b_i + 128) - ceil(|b|^2/2): the left factor of the product is unsigned,
+// and the 128 sum_i a_i that this adds is the query's own.
+//  7. Integers do not round, nor do they overflow: |w| <= 4096 (127 * 255 + 127^2/2) < 2^28. Unused columns have
+//     w = no_row = -2^30, below all others.
+//  8. By the triangle inequality, with r_x >= |x' - t a| and r_y >= |y' - t b| as measured in double, whatever the
+//     rounding and even where a value beyond 127 t was cut off, t|a - b| <= |x'-y'| + r_x + r_y. With item 1, rows of
+//     s d <= s d_k have |a - b| <= A = (s d_k + 2u(X+Y) + r_x + r_y + 2^-60)/t, s d_k a factor 1 + 2^-30 up for what
+//     items 3 and 4 say: w >= (|a|^2 - A^2)/2 + 128 sum_i a_i - 1/2. In double that is off by less than 1 wherever it
+//     exceeds no_row, as |a|^2 + A^2 < 2^32 there. So blocks with w at most (|a|^2 - A^2)/2 + 128 sum_i a_i - 3 hold no
+//     answer.
+// Bytes pay where r_x + r_y is a small part of s d_k, so that few rows lie between s d_k and t A; elsewhere v is taken.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cuttle/backend/cpu_simd.hpp"
@@ -58,6 +74,7 @@ namespace cuttle::cpu {
 inline constexpr int panel_columns = 32, tile_queries = 12, block_lanes = 16, max_cell_panels = 64;
 inline constexpr int max_neighbours = 9;
 inline constexpr std::int64_t max_dim = 4096;
+inline constexpr std::int32_t no_row = -(1 << 30);  // the w of an unused column
 
 // Relative error of a float sum of D products or squares, and the few roundings around it (items 2 and 5 above).
 inline double filter_gamma(std::int64_t D) noexcept { return static_cast<double>(D + 16) * 0x1p-24; }
@@ -67,6 +84,9 @@ inline double filter_error(double X, double Y, std::int64_t D) noexcept {
   const double both = X + Y;
   return std::fma(filter_gamma(D), std::fma(0.5 * Y, Y, X * Y), std::fma(0x1p-23 * both, both, 0x1p-64));
 }
+
+// Whether the byte kernels run.
+inline bool multiplies_bytes() noexcept { return isa() == Isa::avx512_vnni; }
 
 // A float at least x, and above x where x is finite; infinity past the largest.
 inline float round_up(double x) noexcept {
@@ -78,8 +98,16 @@ inline float round_up(double x) noexcept {
 // Up to 64 panels of rows of one cluster.
 struct FilterCell {
   std::int64_t first_panel, panels, cluster;
-  double norm;    // Y: at least |y'| of its rows
-  double radius;  // at least |y' - m'| of its rows, m' the cluster's centre; infinity where there are no clusters
+  double norm;      // Y: at least |y'| of its rows
+  double radius;    // at least |y' - m'| of its rows, m' the cluster's centre; infinity where there are no clusters
+  double residual;  // r_y: at least |y' - t b| of its rows
+};
+
+// The same rows in bytes, four coordinates of a column side by side, the last ones 0 if D is no multiple of 4.
+struct Int8Panels {
+  float step = 0;              // t
+  Tensor<std::uint8_t> bytes;  // (panels, ceil(D/4), 32, 4), b + 128
+  Tensor<std::int32_t> start;  // (panels, 32), -ceil(|b|^2/2)
 };
 
 // What the filter keeps of a bank of N rows, derived from the rows alone.
@@ -89,6 +117,7 @@ struct NearestPatchFilter {
   Tensor<double> centre;           // (D), c
   Tensor<float> panels;            // (panels, D, 32), y'
   Tensor<float> minus_half_norms;  // (panels, 32), -|y'|^2/2
+  Int8Panels int8;                 // undefined where it was built for a processor without byte products
   Tensor<std::int64_t> rows;       // (panels, 32), the bank's row in each column, -1 for none
   Tensor<FilterCell> cells;        // none: the magnitudes do not allow a filter, every row is ranked
   Tensor<float> cluster_centres;   // (clusters, D), m'; undefined for one cluster
@@ -100,6 +129,8 @@ struct NearestPatchFilter {
 
 #define CUTTLE_KERNELS "cuttle/backend/nearest_patch.inl"
 #include "cuttle/backend/foreach_isa.inl"
+#define CUTTLE_KERNELS "cuttle/backend/nearest_patch_int8.inl"
+#include "cuttle/backend/foreach_vnni.inl"
 
 namespace cuttle::cpu {
 
@@ -209,6 +240,9 @@ void rank_all_rows(const T* x, const seam::NearestPatchArgs<T>& args, RankedRows
   }
 }
 
+// The s d_k that bytes need, in units of r_x + r_y.
+inline constexpr double int8_reach = 8;
+
 // One query on its way through the cells.
 struct alignas(64) FilteredQuery {
   double squared_norm;              // X^2
@@ -216,6 +250,8 @@ struct alignas(64) FilteredQuery {
   double reach;                     // at least s d_k
   std::int64_t nearest_centre = 0;  // n'
   float to_nearest_centre = 0;      // |x' - n'|^2
+  double residual = 0;              // r_x
+  double int8_offset = 0;           // |a|^2/2 + 128 sum_i a_i
   RankedRows ranked;
 
   FilteredQuery(int k, double squared) noexcept
@@ -233,17 +269,54 @@ struct alignas(64) FilteredQuery {
     const double least = std::fma(-0x1p-38, squared_norm + squared_reach, 0.5 * (squared_norm - squared_reach));
     return -round_up(filter_error(norm, cell.norm, filter.D) - least);
   }
+
+  // Writes a (D) for the query x'.
+  void quantise(const NearestPatchFilter& filter, const float* centred, std::int8_t* a) noexcept {
+    residual = std::sqrt(CUTTLE_ISA_CALL(quantise_row, centred, filter.int8.step, filter.D, a)) * (1 + 0x1p-30);
+    std::int32_t squared = 0, sum = 0;
+    for (std::int64_t i = 0; i < filter.D; ++i) {
+      squared += a[i] * a[i];
+      sum += a[i];
+    }
+    int8_offset = 0.5 * static_cast<double>(squared) + 128.0 * static_cast<double>(sum);
+  }
+
+  // Item 8: blocks of the cell with w at most this hold no answer.
+  std::int32_t int8_threshold(const NearestPatchFilter& filter, const FilterCell& cell) const noexcept {
+    const double far = (reach + residual + cell.residual + 0x1p-23 * (norm + cell.norm) + 0x1p-60) /
+                       static_cast<double>(filter.int8.step);
+    const double least = std::fma(-0.5 * far, far, int8_offset) - 3;
+    return least > static_cast<double>(no_row) ? static_cast<std::int32_t>(std::floor(least)) : no_row;
+  }
+
+  // Whether bytes are likely to leave but a few blocks of the cell; false before k rows are ranked.
+  bool prefers_int8(const FilterCell& cell) const noexcept {
+    return ranked.full() && reach > int8_reach * (residual + cell.residual);
+  }
 };
 
-// Ranks the blocks of a cell that may hold an answer, the most promising first. `best` holds the largest v of each
-// block.
-template <class T>
-void rank_blocks(const T* x, const T* bank, const NearestPatchFilter& filter, const FilterCell& cell, float* best,
+// The block of the largest of 16 values where that is above `threshold`, else -1.
+inline int largest_above(const float* values, float threshold) noexcept {
+  return CUTTLE_ISA_CALL(largest_above, values, threshold);
+}
+inline int largest_above(const std::int32_t* values, std::int32_t threshold) noexcept {
+  const std::int32_t* largest = std::max_element(values, values + block_lanes);
+  return *largest > threshold ? static_cast<int>(largest - values) : -1;
+}
+
+// Ranks the blocks of a cell that may hold an answer, the most promising first. `best` holds the largest v (float) or w
+// (integer) of each block.
+template <class T, class Value>
+void rank_blocks(const T* x, const T* bank, const NearestPatchFilter& filter, const FilterCell& cell, Value* best,
                  FilteredQuery& query) {
   for (;;) {
-    const int block = CUTTLE_ISA_CALL(largest_above, best, query.threshold(filter, cell));
+    int block;
+    if constexpr (std::is_same_v<Value, float>)
+      block = largest_above(best, query.threshold(filter, cell));
+    else
+      block = largest_above(best, query.int8_threshold(filter, cell));
     if (block < 0) return;
-    best[block] = -std::numeric_limits<float>::infinity();
+    best[block] = std::is_same_v<Value, float> ? -std::numeric_limits<Value>::infinity() : static_cast<Value>(no_row);
     std::int64_t rows[2 * max_cell_panels], n = 0;
     for (std::int64_t p = cell.first_panel; p < cell.first_panel + cell.panels; ++p)
       for (int column = block; column < panel_columns; column += block_lanes)
@@ -270,10 +343,15 @@ inline void fill_cells(NearestPatchFilter& filter, const Tensor<float>& rows,
     for (std::int64_t first = 0; first < size; first += max_cell_panels * panel_columns) {
       const std::int64_t count =
           std::min<std::int64_t>(max_cell_panels, (size - first + panel_columns - 1) / panel_columns);
-      cells.push_back({panels, count, static_cast<std::int64_t>(cluster), 0, 0});
+      cells.push_back({panels, count, static_cast<std::int64_t>(cluster), 0, 0, 0});
       first_member.push_back(first);
       panels += count;
     }
+  }
+  const std::int64_t fours = (D + 3) / 4;
+  if (multiplies_bytes()) {
+    filter.int8.bytes = Tensor<std::uint8_t>::zeros({panels, fours, panel_columns, 4});
+    filter.int8.start = Tensor<std::int32_t>::full({panels, panel_columns}, no_row);
   }
   filter.panels = Tensor<float>::zeros({panels, D, panel_columns});
   filter.minus_half_norms = Tensor<float>::full({panels, panel_columns}, -std::numeric_limits<float>::infinity());
@@ -283,7 +361,8 @@ inline void fill_cells(NearestPatchFilter& filter, const Tensor<float>& rows,
     const std::vector<std::int64_t>& all = members[static_cast<std::size_t>(cell.cluster)];
     const std::int64_t first = first_member[static_cast<std::size_t>(c)];
     const std::int64_t n = std::min(cell.panels * panel_columns, static_cast<std::int64_t>(all.size()) - first);
-    double squared_norm = 0, squared_radius = 0;
+    double squared_norm = 0, squared_radius = 0, squared_residual = 0;
+    Tensor<std::int8_t> quantised = Tensor<std::int8_t>::empty({D});
     for (std::int64_t j = 0; j < n; ++j) {
       const std::int64_t row = all[static_cast<std::size_t>(first + j)];
       const std::int64_t panel = cell.first_panel + j / panel_columns, column = j % panel_columns;
@@ -300,10 +379,23 @@ inline void fill_cells(NearestPatchFilter& filter, const Tensor<float>& rows,
       }
       filter.minus_half_norms.data()[panel * panel_columns + column] = static_cast<float>(-0.5 * norm);
       filter.rows.data()[panel * panel_columns + column] = row;
+      if (filter.int8.bytes.defined()) {
+        squared_residual =
+            std::max(squared_residual, CUTTLE_ISA_CALL(quantise_row, y, filter.int8.step, D, quantised.data()));
+        std::int32_t int8_norm = 0;
+        for (std::int64_t i = 0; i < D; ++i) {
+          const std::int32_t b = quantised.data()[i];
+          filter.int8.bytes.data()[((panel * fours + i / 4) * panel_columns + column) * 4 + i % 4] =
+              static_cast<std::uint8_t>(b + 128);
+          int8_norm += b * b;
+        }
+        filter.int8.start.data()[panel * panel_columns + column] = -((int8_norm + 1) / 2);
+      }
       squared_norm = std::max(squared_norm, norm);
       squared_radius = std::max(squared_radius, radius);
     }
     cell.norm = std::sqrt(squared_norm) * (1 + 0x1p-30);
+    cell.residual = std::sqrt(squared_residual) * (1 + 0x1p-30);
     cell.radius = filter.cluster_centres.defined() ? std::sqrt(squared_radius) * (1 + 0x1p-30)
                                                    : std::numeric_limits<double>::infinity();
   });
@@ -364,6 +456,7 @@ NearestPatchFilter make_filter(const T* bank, std::int64_t N, std::int64_t D, st
   // Doubles past this could overflow or underflow in d^2 itself; floats never get there.
   if (!(largest < 0x1p400) || exponent < -400) return filter;
   filter.scale = std::ldexp(1.0, -exponent);
+  filter.int8.step = static_cast<float>(std::max(filter.scale * spread, 0.5) / 127);  // the largest |b_i| is 127
 
   Tensor<float> rows = Tensor<float>::empty({N, D});
   constexpr std::int64_t tile = 1024;
@@ -442,7 +535,9 @@ class FilteredSearch {
       : args_(args),
         filter_(filter),
         clusters_(filter.clusters()),
+        fours_(filter.int8.bytes.defined() && multiplies_bytes() ? (args.D + 3) / 4 : 0),
         centred_(Tensor<float>::empty({args.Q, args.D})),
+        int8_(fours_ ? Tensor<std::int8_t>::zeros({args.Q, 4 * fours_}) : Tensor<std::int8_t>()),
         to_centres_(clusters_ > 1 ? Tensor<float>::empty({args.Q, clusters_}) : Tensor<float>()),
         queries_(Tensor<FilteredQuery>::empty({args.Q})),
         order_(Tensor<std::int64_t>::empty({args.Q})) {}
@@ -494,6 +589,7 @@ class FilteredSearch {
         query.nearest_centre = std::min_element(to_centres, to_centres + clusters_) - to_centres;
         query.to_nearest_centre = to_centres[query.nearest_centre];
       }
+      if (fours_) query.quantise(filter_, centred, int8_.data() + q * 4 * fours_);
     }
     queries_.data()[q] = query;
   }
@@ -501,11 +597,9 @@ class FilteredSearch {
   // Answers the n queries named.
   void search(const std::int64_t* names, std::int64_t n) {
     const std::int64_t D = args_.D, cells = filter_.cells.numel();
-    Tensor<float> packed = Tensor<float>::zeros({(n + tile_queries - 1) / tile_queries, D, tile_queries});
-    Tensor<float> gathered = Tensor<float>::zeros({D, tile_queries});
+    const std::int64_t tiles = (n + tile_queries - 1) / tile_queries;
+    Tiles gathered(1, D, fours_), packed(tiles, D, fours_);
     Tensor<std::int64_t> listed = Tensor<std::int64_t>::empty({n});
-    for (std::int64_t j = 0; j < n; ++j)
-      pack(names[j], packed.data() + j / tile_queries * tile_queries * D + j % tile_queries);
     // The nearest cluster first: it mostly holds the answer, and so tells which others to skip.
     const auto centre_of = [&](std::int64_t j) { return queries_.data()[names[j]].nearest_centre; };
     for (std::int64_t c = 0, first = 0; c < cells && clusters_ > 1; ++c) {
@@ -513,9 +607,9 @@ class FilteredSearch {
       while (first < n && centre_of(first) < cell.cluster) ++first;
       std::int64_t last = first;
       while (last < n && centre_of(last) == cell.cluster) ++last;
-      visit(cell, names + first, last - first, nullptr, gathered.data());
+      visit(cell, names + first, last - first, nullptr, gathered);
     }
-    // Where most queries need a cell, the tiles already packed are used as they are, and the next cells taken untested.
+    // Where most queries need a cell, tiles that are packed once serve all of them, and the next cells taken untested.
     constexpr int untested_after_full = 3;
     for (std::int64_t c = 0, untested = clusters_ == 1 ? cells : 0; c < cells; ++c) {
       const FilterCell& cell = filter_.cells.data()[c];
@@ -524,13 +618,13 @@ class FilteredSearch {
         for (std::int64_t j = 0; j < n; ++j)
           if (!skips(names[j], cell)) listed.data()[count++] = names[j];
       if (untested > 0) {
-        visit(cell, names, n, packed.data(), gathered.data());
+        visit(cell, names, n, &packed, gathered);
         --untested;
       } else if (4 * count >= 3 * n) {
-        visit(cell, names, n, packed.data(), gathered.data());
+        visit(cell, names, n, &packed, gathered);
         untested = untested_after_full;
       } else {
-        visit(cell, listed.data(), count, nullptr, gathered.data());
+        visit(cell, listed.data(), count, nullptr, gathered);
       }
     }
     for (std::int64_t j = 0; j < n; ++j)
@@ -546,24 +640,65 @@ class FilteredSearch {
                filter_gamma(args_.D));
   }
 
-  void pack(std::int64_t q, float* column) const noexcept {
-    for (std::int64_t i = 0; i < args_.D; ++i) column[i * tile_queries] = centred_.data()[q * args_.D + i];
+  // Queries as the kernels read them, in floats and in bytes.
+  struct Tiles {
+    Tensor<float> floats;                // (tiles, D, 12), x'
+    Tensor<std::int8_t> bytes;           // (tiles, ceil(D/4), 12, 4), a
+    Tensor<bool> has_floats, has_bytes;  // (tiles)
+    Tiles(std::int64_t tiles, std::int64_t D, std::int64_t fours)
+        : floats(Tensor<float>::zeros({tiles, D, tile_queries})),
+          bytes(Tensor<std::int8_t>::zeros({tiles, fours, tile_queries, 4})),
+          has_floats(Tensor<bool>::zeros({tiles})),
+          has_bytes(Tensor<bool>::zeros({tiles})) {}
+  };
+
+  // The floats, and below the bytes, of up to 12 queries; a tile of the queries gathered for one cell is never kept.
+  const float* pack(const std::int64_t* names, std::int64_t count, Tiles& tiles, std::int64_t tile, bool keep) const {
+    float* packed = tiles.floats.data() + tile * tile_queries * args_.D;
+    if (std::exchange(tiles.has_floats.data()[tile], keep)) return packed;
+    for (std::int64_t r = 0; r < count; ++r)
+      for (std::int64_t i = 0; i < args_.D; ++i) packed[i * tile_queries + r] = centred_.data()[names[r] * args_.D + i];
+    return packed;
   }
 
-  // Ranks what the cell may hold for the n queries named; their tiles, where they are packed already.
-  void visit(const FilterCell& cell, const std::int64_t* names, std::int64_t n, const float* packed, float* gathered) {
+  const std::int8_t* pack_int8(const std::int64_t* names, std::int64_t count, Tiles& tiles, std::int64_t tile,
+                               bool keep) const {
+    std::int8_t* packed = tiles.bytes.data() + tile * tile_queries * 4 * fours_;
+    if (std::exchange(tiles.has_bytes.data()[tile], keep)) return packed;
+    for (std::int64_t r = 0; r < count; ++r)
+      for (std::int64_t i = 0; i < fours_; ++i)
+        std::memcpy(packed + (i * tile_queries + r) * 4, int8_.data() + (names[r] * fours_ + i) * 4, 4);
+    return packed;
+  }
+
+  // Ranks what the cell may hold for the n queries named, whose tiles are kept in `packed` if that is given.
+  void visit(const FilterCell& cell, const std::int64_t* names, std::int64_t n, Tiles* packed, Tiles& gathered) {
     alignas(64) float best[tile_queries * block_lanes];
+    alignas(64) std::int32_t int8_best[tile_queries * block_lanes];
     for (std::int64_t first = 0; first < n; first += tile_queries) {
       const std::int64_t count = std::min<std::int64_t>(tile_queries, n - first);
-      for (std::int64_t r = 0; r < count && !packed; ++r) pack(names[first + r], gathered + r);
-      CUTTLE_ISA_CALL(filter_tile, filter_.panels.data() + cell.first_panel * panel_columns * args_.D,
-                      filter_.minus_half_norms.data() + cell.first_panel * panel_columns, cell.panels,
-                      packed ? packed + first * args_.D : gathered, args_.D, best);
+      const std::int64_t tile = packed ? first / tile_queries : 0;
+      Tiles& tiles = packed ? *packed : gathered;
+      const bool int8 = fours_ && std::all_of(names + first, names + first + count,
+                                              [&](std::int64_t q) { return queries_.data()[q].prefers_int8(cell); });
+      if (int8) {
+        CUTTLE_VNNI_CALL(int8_tile, filter_.int8.bytes.data() + cell.first_panel * panel_columns * 4 * fours_,
+                         filter_.int8.start.data() + cell.first_panel * panel_columns, cell.panels,
+                         pack_int8(names + first, count, tiles, tile, packed != nullptr), fours_, int8_best);
+      } else {
+        CUTTLE_ISA_CALL(filter_tile, filter_.panels.data() + cell.first_panel * panel_columns * args_.D,
+                        filter_.minus_half_norms.data() + cell.first_panel * panel_columns, cell.panels,
+                        pack(names + first, count, tiles, tile, packed != nullptr), args_.D, best);
+      }
       for (std::int64_t r = 0; r < count; ++r) {
         const std::int64_t q = names[first + r];
         FilteredQuery& query = queries_.data()[q];
         if (packed && clusters_ > 1 && query.nearest_centre == cell.cluster) continue;  // visited at the start
-        rank_blocks(args_.queries + q * args_.D, args_.bank, filter_, cell, best + r * block_lanes, query);
+        const T* x = args_.queries + q * args_.D;
+        if (int8)
+          rank_blocks(x, args_.bank, filter_, cell, int8_best + r * block_lanes, query);
+        else
+          rank_blocks(x, args_.bank, filter_, cell, best + r * block_lanes, query);
       }
     }
   }
@@ -571,7 +706,9 @@ class FilteredSearch {
   const seam::NearestPatchArgs<T>& args_;
   const NearestPatchFilter& filter_;
   const std::int64_t clusters_;
+  const std::int64_t fours_;  // ceil(D/4) where bytes are compared, else 0
   Tensor<float> centred_;     // (Q,D), x'
+  Tensor<std::int8_t> int8_;  // (Q, 4 ceil(D/4)), a
   Tensor<float> to_centres_;  // (Q,clusters), |x' - m'|^2
   Tensor<FilteredQuery> queries_;
   Tensor<std::int64_t> order_;

@@ -18,6 +18,7 @@
 #define CUTTLE_X86 1
 #include <immintrin.h>
 #define CUTTLE_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define CUTTLE_TARGET_AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
 #define CUTTLE_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #else
 #define CUTTLE_X86 0
@@ -32,14 +33,15 @@
 
 namespace cuttle::cpu {
 
-enum class Isa { baseline, avx2, avx512 };
+// avx512_vnni is avx512 with products of bytes; only kernels made of those (see CUTTLE_VNNI_CALL) tell them apart.
+enum class Isa { baseline, avx2, avx512, avx512_vnni };
 
 namespace detail {
 inline Isa widest_isa() noexcept {
 #if CUTTLE_X86
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
-    return Isa::avx512;
+    return __builtin_cpu_supports("avx512vnni") ? Isa::avx512_vnni : Isa::avx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
 #endif
   return Isa::baseline;
@@ -62,11 +64,19 @@ inline void set_isa(Isa wanted) {
 // Calls CUTTLE_ISA_CALL(f, args...): f in the namespace of the chosen instruction set.
 #if CUTTLE_X86
 #define CUTTLE_ISA_CALL(f, ...)                                                               \
-  (::cuttle::cpu::isa() == ::cuttle::cpu::Isa::avx512 ? ::cuttle::cpu::avx512::f(__VA_ARGS__) \
+  (::cuttle::cpu::isa() >= ::cuttle::cpu::Isa::avx512 ? ::cuttle::cpu::avx512::f(__VA_ARGS__) \
    : ::cuttle::cpu::isa() == ::cuttle::cpu::Isa::avx2 ? ::cuttle::cpu::avx2::f(__VA_ARGS__)   \
                                                       : ::cuttle::cpu::baseline::f(__VA_ARGS__))
 #else
 #define CUTTLE_ISA_CALL(f, ...) (::cuttle::cpu::baseline::f(__VA_ARGS__))
+#endif
+// The same for a kernel of byte products, which foreach_vnni.inl compiles in cpu::avx512_vnni and cpu::baseline alone.
+#if CUTTLE_X86
+#define CUTTLE_VNNI_CALL(f, ...)                                                                        \
+  (::cuttle::cpu::isa() == ::cuttle::cpu::Isa::avx512_vnni ? ::cuttle::cpu::avx512_vnni::f(__VA_ARGS__) \
+                                                           : ::cuttle::cpu::baseline::f(__VA_ARGS__))
+#else
+#define CUTTLE_VNNI_CALL(f, ...) (::cuttle::cpu::baseline::f(__VA_ARGS__))
 #endif
 
 #if CUTTLE_X86
@@ -115,6 +125,26 @@ CUTTLE_T float reduce_add(vf a) {
 }
 #undef CUTTLE_T
 }  // namespace avx512
+
+namespace avx512_vnni {
+#define CUTTLE_T CUTTLE_TARGET_AVX512_VNNI CUTTLE_INLINE
+inline constexpr int lanes = 16;
+// Not __m512i: g++ 12 keeps arrays of those in memory.
+typedef std::int32_t vi __attribute__((vector_size(64)));
+CUTTLE_T vi load_int(const void* p) { return reinterpret_cast<vi>(_mm512_loadu_si512(p)); }
+CUTTLE_T void store_int(void* p, vi v) { _mm512_storeu_si512(p, reinterpret_cast<__m512i>(v)); }
+CUTTLE_T vi set1_int(std::int32_t x) { return reinterpret_cast<vi>(_mm512_set1_epi32(x)); }
+CUTTLE_T vi vmax_int(vi a, vi b) {
+  return reinterpret_cast<vi>(
+      _mm512_maskz_max_epi32(static_cast<__mmask16>(-1), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
+// c + the four products, without saturation, of the unsigned bytes of each lane of a and the signed ones of b.
+CUTTLE_T vi byte_products(vi a, vi b, vi c) {
+  return reinterpret_cast<vi>(
+      _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(c), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
+#undef CUTTLE_T
+}  // namespace avx512_vnni
 
 namespace avx2 {
 #define CUTTLE_T CUTTLE_TARGET_AVX2 CUTTLE_INLINE
@@ -189,6 +219,23 @@ CUTTLE_T vf select(vm m, vf a, vf b) { return m ? a : b; }
 CUTTLE_T bool any(vm m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }
 CUTTLE_T float reduce_min(vf a) { return std::fmin(std::fmin(a[0], a[1]), std::fmin(a[2], a[3])); }
 CUTTLE_T float reduce_add(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+using vi = vm;
+CUTTLE_T vi load_int(const void* p) {
+  vi v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+CUTTLE_T void store_int(void* p, vi v) { std::memcpy(p, &v, sizeof v); }
+CUTTLE_T vi set1_int(std::int32_t x) { return vi{x, x, x, x}; }
+CUTTLE_T vi vmax_int(vi a, vi b) { return a > b ? a : b; }
+CUTTLE_T vi byte_products(vi a, vi b, vi c) {
+  std::uint8_t left[16];
+  std::int8_t right[16];
+  std::memcpy(left, &a, 16);
+  std::memcpy(right, &b, 16);
+  for (int i = 0; i < 16; ++i) c[i / 4] += left[i] * right[i];
+  return c;
+}
 #undef CUTTLE_T
 }  // namespace baseline
 

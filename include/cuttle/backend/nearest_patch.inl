@@ -136,3 +136,19 @@ CUTTLE_TARGET inline double centre_row(const T* row, const double* centre, doubl
   }
   return norm;
 }
+
+// out_i = row_i / step rounded to an integer, those beyond 127 cut off; returns sum_i (row_i - step out_i)^2 in double.
+CUTTLE_TARGET inline double quantise_row(const float* row, float step, std::int64_t D, std::int8_t* out) {
+  const float per_step = 1 / step;
+  for (std::int64_t i = 0; i < D; ++i) {
+    const float value = std::min(std::max(row[i] * per_step, -127.0f), 127.0f);
+    out[i] = static_cast<std::int8_t>(static_cast<std::int32_t>(value + (value < 0 ? -0.5f : 0.5f)));
+  }
+  double squared[8] = {};
+  for (std::int64_t i = 0; i < D; ++i) {
+    const double rest =
+        __builtin_fma(-static_cast<double>(step), static_cast<double>(out[i]), static_cast<double>(row[i]));
+    squared[i % 8] = __builtin_fma(rest, rest, squared[i % 8]);
+  }
+  return std::accumulate(squared, squared + 8, 0.0);
+}

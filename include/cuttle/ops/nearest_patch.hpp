@@ -22,9 +22,9 @@ struct Neighbours {
 };
 
 // A bank of patch embeddings, prepared once and searched many times, from many threads at once if need be. It shares
-// the rows' memory, which must not change afterwards, and adds 4D + 12 bytes a row (a few per cent more for the
-// clusters of a large bank, up to 31 rows' worth for a small one). All of that follows from the rows alone, so a saved
-// bank is its rows.
+// the rows' memory, which must not change afterwards, and adds 4D + 12 bytes a row, or 5D + 16 where the processor
+// multiplies bytes (a few per cent more for the clusters of a large bank, up to 31 rows' worth for a small one). All of
+// that follows from the rows alone, so a saved bank is its rows.
 template <class T>
 class NearestPatchIndex {
  public:
