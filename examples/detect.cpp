@@ -97,9 +97,10 @@ std::filesystem::path overlay_path(const std::filesystem::path& folder, const cu
 
 int detect(const Options& o) {
   using namespace cuttle;
-  console::use(o.threads, o.device);
+  const Device device = console::use(o.threads, o.device);
   console::require_writable(o.json);
-  const PatchSvdd model = PatchSvdd::load(o.model);
+  PatchSvdd model = PatchSvdd::load(o.model);
+  model.move_to(device);
   std::vector<Sample> samples;
   if (!o.data.empty()) samples = list_images(o.data, Split::test);
   for (const std::string& image : o.images)

@@ -151,7 +151,7 @@ int train(const Options& o) {
   std::fflush(stdout);
 
   Json::Array course;
-  PatchSvddTrainer<float> trainer(pictures, mean, recipe, o.seed);
+  PatchSvddTrainer<float> trainer(pictures, mean, recipe, o.seed, device);
   double training_seconds = 0;
 
   // A detector from the networks as they are.

@@ -76,9 +76,7 @@ inline void require_writable(const std::filesystem::path& path) {
 // What --threads (0: all cores) and --device ask for.
 inline cuttle::Device use(int threads, const std::string& name) {
   if (threads) cuttle::set_num_threads(threads);
-  const cuttle::Device device = cuttle::parse_device(name);
-  cuttle::require(device.is_cpu(), "--device ", name, ": Patch SVDD runs on the cpu");
-  return device;
+  return cuttle::parse_device(name);
 }
 
 inline cuttle::Json json_or_null(const std::optional<double>& value) {

@@ -6,7 +6,7 @@ formatted() { clang-format --dry-run --Werror --style=file "$@"; }
 
 version=14
 if clang-format --version 2>/dev/null | grep -q "version $version\."; then
-  mapfile -t sources < <(find include tests examples bench \( -name '*.hpp' -o -name '*.cpp' -o -name '*.inl' \) | sort)
+  mapfile -t sources < <(find include kernels tests examples bench \( -name '*.?pp' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh' \) | sort)
   check "the format of the sources" formatted "${sources[@]}"
   cp .clang-format "$scratch"
   echo 'int  main( ) {return 0;}' >"$scratch/planted.cpp"

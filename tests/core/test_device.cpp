@@ -16,24 +16,34 @@ namespace {
 constexpr std::size_t offset = 1 << 12;
 int allocations = 0, releases = 0;
 
-const cuttle::seam::Table pretend = {
-    .name = "pretend",
-    .device_count = [] { return 2; },
-    .allocate = [](int, std::size_t bytes) -> void* {
-      ++allocations;
-      return static_cast<char*>(std::aligned_alloc(offset, (bytes + 2 * offset - 1) / offset * offset)) + offset;
-    },
-    .release =
-        [](int, void* memory, std::size_t) {
-          ++releases;
-          std::free(static_cast<char*>(memory) - offset);
-        },
-    .copy_to_device = [](int, void* to, const void* from, std::size_t bytes,
-                         cuttle::seam::Stream) { std::memcpy(static_cast<char*>(to) - offset, from, bytes); },
-    .copy_to_host = [](int, void* to, const void* from, std::size_t bytes,
-                       cuttle::seam::Stream) { std::memcpy(to, static_cast<const char*>(from) - offset, bytes); },
-    .synchronize = [](int, cuttle::seam::Stream) {},
-};
+const cuttle::seam::Table pretend = [] {
+  using cuttle::seam::Stream;
+  cuttle::seam::Table table{};
+  table.name = "pretend";
+  table.device_count = [] { return 2; };
+  table.allocate = [](int, std::size_t bytes) -> void* {
+    ++allocations;
+    return static_cast<char*>(std::aligned_alloc(offset, (bytes + 2 * offset - 1) / offset * offset)) + offset;
+  };
+  table.release = [](int, void* memory, std::size_t) {
+    ++releases;
+    std::free(static_cast<char*>(memory) - offset);
+  };
+  table.copy_to_device = [](int, void* to, const void* from, std::size_t bytes, Stream) {
+    std::memcpy(static_cast<char*>(to) - offset, from, bytes);
+  };
+  table.copy_to_host = [](int, void* to, const void* from, std::size_t bytes, Stream) {
+    std::memcpy(to, static_cast<const char*>(from) - offset, bytes);
+  };
+  table.copy_on_device = [](int, void* to, const void* from, std::size_t bytes, Stream) {
+    std::memcpy(static_cast<char*>(to) - offset, static_cast<const char*>(from) - offset, bytes);
+  };
+  table.fill = [](int, void* memory, const void* value, std::size_t size, std::size_t n, Stream) {
+    for (std::size_t i = 0; i < n; ++i) std::memcpy(static_cast<char*>(memory) - offset + i * size, value, size);
+  };
+  table.synchronize = [](int, Stream) {};
+  return table;
+}();
 
 class Linked {
  public:

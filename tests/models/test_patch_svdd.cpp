@@ -146,7 +146,7 @@ TEST_CASE("patch_svdd_losses: gradients against central differences in double") 
     patch_svdd_losses(networks, batch, 0.3, &tape);
     tape.clear();
     const auto total = [&] {
-      return patch_svdd_losses(networks, batch, 0.3, static_cast<Tape<double>*>(nullptr)).total;
+      return patch_svdd_losses(networks, batch, 0.3, static_cast<Tape<double>*>(nullptr)).losses().total;
     };
     double* values = arena.values().data();
     for (std::int64_t i = 5; i < arena.values().numel(); i += arena.values().numel() / 23) {

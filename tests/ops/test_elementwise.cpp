@@ -23,7 +23,7 @@ TEST_CASE("elementwise: sums, differences and multiples at odd sizes") {
               into.data()[i] == x + y;
     }
     CHECK(equal);
-    fill(into, 7.0f);
+    into.fill(7.0f);
     CHECK_CLOSE(into, Tensor<float>::full({n}, 7), {});
   }
   CHECK_THROWS_WITH(add(Tensor<float>::zeros({2}), Tensor<float>::zeros({3})), cuttle_test::contains("[2]"));

@@ -99,11 +99,13 @@ Var<T> gather_rows(const Var<T>& x, const Tensor<std::int32_t>& index) {
   });
 }
 
+// right, where given, takes the number of rows whose largest logit is the label's.
 template <class T>
-Var<T> cross_entropy(const Var<T>& logits, const Tensor<std::int32_t>& labels) {
-  Tensor<T> loss = cross_entropy(logits.value(), labels);
-  if (!logits.needs_grad()) return loss;
-  return logits.tape()->record(loss, [logits, labels](Tape<T>& tape, const Tensor<T>& dloss) {
+Var<T> cross_entropy(const Var<T>& logits, const Tensor<std::int32_t>& labels, Tensor<T>* right = nullptr) {
+  const Classification<T> result = classify(logits.value(), labels);
+  if (right) *right = result.right;
+  if (!logits.needs_grad()) return result.loss;
+  return logits.tape()->record(result.loss, [logits, labels](Tape<T>& tape, const Tensor<T>& dloss) {
     tape.add_grad(logits, cross_entropy_backward(logits.value(), labels, dloss));
   });
 }

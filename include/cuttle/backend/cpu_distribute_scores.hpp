@@ -94,8 +94,8 @@ T largest_of(const T* values, std::int64_t n) {
 }
 
 template <class T>
-void max_over_pixels(std::int64_t B, std::int64_t n, const T* maps, T* scores) {
-  parallel_for(B, [=](std::int64_t b) { scores[b] = largest_of(maps + b * n, n); });
+void max_over_pixels(const seam::MaxOverPixelsArgs<T>& a) {
+  parallel_for(a.B, [&](std::int64_t b) { a.scores[b] = largest_of(a.maps + b * a.n, a.n); });
 }
 
 }  // namespace cuttle::cpu

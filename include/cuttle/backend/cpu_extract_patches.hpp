@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cuttle/backend/cpu_elementwise.hpp"
 #include "cuttle/backend/cpu_random.hpp"
 #include "cuttle/core/parallel.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
+#include "cuttle/seam/crop_pair.hpp"
 
 namespace cuttle::cpu {
 
@@ -45,17 +47,17 @@ template <class T>
 void random_patch_pairs(const seam::PatchPairsArgs<T>& a) {
   using seam::PatchNumber;
   const bool augmented = a.task != seam::PatchTask::svdd;
+  const std::int64_t step = a.state ? a.state->step : a.step;
   const std::int64_t row = a.tile_size * a.C, tiles = a.patch_size / a.tile_size;
   parallel_for(2 * a.B, [&](std::int64_t work) {
     const std::int64_t b = work / 2, view = work % 2, slot = a.first_slot + b;
-    const seam::PatchPair pair =
-        seam::sample_patch_pair(a.task, a.patch_size, a.images, a.H, a.W, a.seed, a.step, slot);
+    const seam::PatchPair pair = seam::sample_patch_pair(a.task, a.patch_size, a.images, a.H, a.W, a.seed, step, slot);
     if (a.label && view == 0) a.label[b] = pair.label;
     Tensor<float> scratch = Tensor<float>::empty({2, row});
     float *colour = scratch.data(), *noise = scratch.data() + row;
     if (augmented) {
       fill_normal({colour, static_cast<std::size_t>(a.C)}, a.seed,
-                  seam::patch_stream(a.step, a.patch_size, PatchNumber::colour),
+                  seam::patch_stream(step, a.patch_size, PatchNumber::colour),
                   static_cast<std::uint64_t>((2 * slot + view) * a.C));
       for (std::int64_t i = a.C; i < row; ++i) colour[i] = colour[i - a.C];
     }
@@ -67,7 +69,7 @@ void random_patch_pairs(const seam::PatchPairsArgs<T>& a) {
         const std::uint8_t* bytes = a.image + pair.image * a.H * a.W * a.C + pixel;
         if (augmented) {
           fill_normal({noise, static_cast<std::size_t>(row)}, a.seed,
-                      seam::patch_stream(a.step, a.patch_size, PatchNumber::noise),
+                      seam::patch_stream(step, a.patch_size, PatchNumber::noise),
                       static_cast<std::uint64_t>(
                           ((2 * slot + view) * a.patch_size * a.patch_size + r * a.patch_size + c) * a.C));
           CUTTLE_ISA_CALL(patches::augmented_row, x, bytes, a.mean + pixel, colour, a.colour_sigma, noise,
@@ -102,6 +104,28 @@ void join_windows(const seam::WindowsArgs<T>& a) {
       for (std::int64_t i = 0; i < a.window; ++i, from += row)
         std::copy_n(from, row, corner + i * a.W * a.C + col * row);
   });
+}
+
+// One tile of work for 256 pairs.
+inline void draw_crop_rows(const seam::DrawCropRowsArgs& a) {
+  const std::int64_t step = a.state ? a.state->step : a.step;
+  const std::int64_t quadrants = (a.patch_size / seam::small_patch) * (a.patch_size / seam::small_patch);
+  for_ranges(
+      a.pairs,
+      [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          const seam::CropPair pair = seam::sample_crop_pair(a.patch_size, a.crops, a.size, a.seed, step, i);
+          a.labels[i] = pair.label;
+          for (int view = 0; view < 2; ++view)
+            for (std::int64_t q = 0; q < quadrants; ++q) {
+              a.position[view][i * quadrants + q] =
+                  seam::crop_row(a.patch_size, a.crops, a.size, view, pair.crop, pair.top[view], pair.left[view], q);
+              a.svdd[view][i * quadrants + q] =
+                  seam::crop_row(a.patch_size, a.crops, a.size, view, pair.svdd_crop, pair.svdd_top, pair.svdd_left, q);
+            }
+        }
+      },
+      256);
 }
 
 }  // namespace cuttle::cpu

@@ -6,16 +6,11 @@
 #endif
 
 #include <sstream>
-#include <stdexcept>
 #include <string>
 
-namespace cuttle {
+#include "cuttle/seam/error.hpp"
 
-// Base of everything the library throws itself (std::bad_alloc passes through unchanged).
-class Error : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+namespace cuttle {
 
 // A file that cannot be read, written or understood; what() starts with the path.
 class IoError : public Error {

@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <new>
 #include <unordered_map>
 #include <vector>
 
 #include "cuttle/core/device.hpp"
+#include "cuttle/core/stream.hpp"
 
 namespace cuttle {
 
@@ -35,7 +37,8 @@ extern "C" void cuttle_asan_unpoison(const void*, std::size_t) __asm__("__asan_u
     __attribute__((weak));
 
 // One pool for each device. Blocks are rounded up to one of eight sizes per power of two, so that shapes which differ a
-// little from step to step share blocks at a waste of at most one eighth.
+// little from step to step share blocks at a waste of at most one eighth. A block goes back to the stream it was taken
+// on and serves no other, because only there the work that still uses it comes before the work that will.
 class Pool {
  public:
   static constexpr std::size_t alignment = 256;
@@ -48,18 +51,18 @@ class Pool {
 
   explicit Pool(Device device) : device_(device) {}
 
-  void* take(std::size_t bytes) {
-    void* block = take_rounded(rounded(bytes));
+  void* take(std::size_t bytes, seam::Stream stream) {
+    void* block = take_rounded(rounded(bytes), stream);
     mark(block, rounded(bytes), bytes);
     return block;
   }
 
-  void give(void* block, std::size_t bytes) noexcept {
+  void give(void* block, std::size_t bytes, seam::Stream stream) noexcept {
     bytes = rounded(bytes);
     mark(block, bytes, 0);
     std::lock_guard lock(mutex_);
     try {
-      free_[bytes].push_back(block);
+      free_[{stream, bytes}].push_back(block);
     } catch (...) {
       release(block, bytes);
     }
@@ -67,8 +70,8 @@ class Pool {
 
   void trim() noexcept {
     std::lock_guard lock(mutex_);
-    for (auto& [bytes, blocks] : free_) {
-      for (void* block : blocks) release(block, bytes);
+    for (auto& [key, blocks] : free_) {
+      for (void* block : blocks) release(block, key.bytes);
       blocks.clear();
     }
   }
@@ -79,11 +82,22 @@ class Pool {
   }
 
  private:
-  void* take_rounded(std::size_t bytes) {
+  struct Key {
+    seam::Stream stream;
+    std::size_t bytes;
+    friend bool operator==(const Key&, const Key&) = default;
+  };
+  struct KeyHash {
+    std::size_t operator()(const Key& key) const noexcept {
+      return std::hash<void*>()(key.stream) * 31 + std::hash<std::size_t>()(key.bytes);
+    }
+  };
+
+  void* take_rounded(std::size_t bytes, seam::Stream stream) {
     {
       std::lock_guard lock(mutex_);
       ++statistics_.requests;
-      auto found = free_.find(bytes);
+      auto found = free_.find({stream, bytes});
       if (found != free_.end() && !found->second.empty()) {
         void* block = found->second.back();
         found->second.pop_back();
@@ -134,7 +148,7 @@ class Pool {
 
   Device device_;
   mutable std::mutex mutex_;
-  std::unordered_map<std::size_t, std::vector<void*>> free_;
+  std::unordered_map<Key, std::vector<void*>, KeyHash> free_;
   PoolStatistics statistics_;
 };
 

@@ -29,7 +29,7 @@ struct Storage {
   seam::Stream stream = nullptr;
 
   static Storage* make(void* memory, std::size_t bytes, Device device, seam::Stream stream) {
-    void* place = pool_of(Device::cpu()).take(sizeof(Storage));
+    void* place = pool_of(Device::cpu()).take(sizeof(Storage), nullptr);
     auto* storage = new (place) Storage;
     storage->memory = memory;
     storage->bytes = bytes;
@@ -40,9 +40,9 @@ struct Storage {
 
   static void drop(Storage* storage) noexcept {
     if (!storage || storage->count.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    if (storage->bytes) pool_of(storage->device).give(storage->memory, storage->bytes);
+    if (storage->bytes) pool_of(storage->device).give(storage->memory, storage->bytes, storage->stream);
     storage->~Storage();
-    pool_of(Device::cpu()).give(storage, sizeof(Storage));
+    pool_of(Device::cpu()).give(storage, sizeof(Storage), nullptr);
   }
 };
 
@@ -61,19 +61,20 @@ class Tensor {
   // Memory whose contents are undefined.
   static Tensor empty(const Shape& shape, Device device = Device::cpu()) {
     const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * sizeof(T);
+    const seam::Stream stream = current_stream(device);
     void* memory = nullptr;
-    if (bytes) memory = detail::pool_of(device).take(bytes);
+    if (bytes) memory = detail::pool_of(device).take(bytes, stream);
     try {
-      return Tensor(shape, static_cast<T*>(memory), detail::Storage::make(memory, bytes, device, nullptr));
+      return Tensor(shape, static_cast<T*>(memory), detail::Storage::make(memory, bytes, device, stream));
     } catch (...) {
-      if (bytes) detail::pool_of(device).give(memory, bytes);
+      if (bytes) detail::pool_of(device).give(memory, bytes, stream);
       throw;
     }
   }
   static Tensor full(const Shape& shape, T value, Device device = Device::cpu()) {
-    Tensor host = empty(shape);
-    std::fill_n(host.data(), host.numel(), value);
-    return host.to(device);
+    Tensor tensor = empty(shape, device);
+    tensor.fill(value);
+    return tensor;
   }
   static Tensor zeros(const Shape& shape, Device device = Device::cpu()) { return full(shape, T{}, device); }
   // A copy of values, in row-major order.
@@ -87,10 +88,11 @@ class Tensor {
   static Tensor from(const Shape& shape, std::initializer_list<T> values) {
     return from(shape, std::span<const T>(values.begin(), values.size()));
   }
-  // A view of the user's memory, which must outlive every copy of the tensor; work on it is queued on `stream`.
-  static Tensor from_blob(T* memory, const Shape& shape, Device device = Device::cpu(), seam::Stream stream = nullptr) {
+  // A view of the user's memory, which must outlive every copy of the tensor. Work of the user's own on it must be
+  // over, or be queued on the stream of the StreamScope in which the tensor is used.
+  static Tensor from_blob(T* memory, const Shape& shape, Device device = Device::cpu()) {
     require(memory != nullptr || shape.numel() == 0, "Tensor::from_blob: memory is null for shape ", shape);
-    return Tensor(shape, memory, detail::Storage::make(memory, 0, device, stream));
+    return Tensor(shape, memory, detail::Storage::make(memory, 0, device, nullptr));
   }
 
   Tensor(const Tensor& other) noexcept : shape_(other.shape_), data_(other.data_), storage_(other.storage_) {
@@ -114,7 +116,6 @@ class Tensor {
   std::int64_t size(int i) const noexcept { return shape_[i]; }
   std::int64_t numel() const noexcept { return defined() ? shape_.numel() : 0; }
   Device device() const noexcept { return storage_ ? storage_->device : Device::cpu(); }
-  seam::Stream stream() const noexcept { return storage_ ? storage_->stream : nullptr; }
 
   // The elements, on whatever device they are.
   T* data() noexcept { return data_; }
@@ -162,6 +163,15 @@ class Tensor {
     copy.copy_from(*this);
     return copy;
   }
+  // Overwrites every element with `value`.
+  void fill(T value) {
+    if (numel() == 0) return;
+    if (device().is_cpu())
+      std::fill_n(data_, numel(), value);
+    else
+      table_of(device()).fill(device().index, data_, &value, sizeof(T), static_cast<std::size_t>(numel()),
+                              current_stream(device()));
+  }
   // Overwrites the elements with those of `source`, from any device.
   void copy_from(const Tensor& source) {
     require(source.shape_ == shape_, "Tensor::copy_from: shape ", source.shape_, " into shape ", shape_);
@@ -170,9 +180,12 @@ class Tensor {
     if (device().is_cpu() && source.device().is_cpu()) {
       std::memcpy(data_, source.data_, bytes);
     } else if (source.device().is_cpu()) {
-      table_of(device()).copy_to_device(device().index, data_, source.data_, bytes, stream());
+      table_of(device()).copy_to_device(device().index, data_, source.data_, bytes, current_stream(device()));
     } else if (device().is_cpu()) {
-      table_of(source.device()).copy_to_host(source.device().index, data_, source.data_, bytes, source.stream());
+      table_of(source.device())
+          .copy_to_host(source.device().index, data_, source.data_, bytes, current_stream(source.device()));
+    } else if (device() == source.device()) {
+      table_of(device()).copy_on_device(device().index, data_, source.data_, bytes, current_stream(device()));
     } else {
       copy_from(source.to(Device::cpu()));
     }

@@ -15,6 +15,7 @@
 #include "cuttle/models/patch_svdd_training.hpp"
 #include "cuttle/models/state.hpp"
 #include "cuttle/ops/distribute_scores.hpp"
+#include "cuttle/ops/elementwise.hpp"
 #include "cuttle/ops/nearest_patch.hpp"
 #include "cuttle/ops/standardize.hpp"
 
@@ -31,7 +32,8 @@ class PatchSvdd {
   static constexpr const char* method = "patch_svdd";
   static constexpr std::int64_t all_rows = -1;
 
-  // Takes over (shares) trained networks. mean (size,size,3); training describes the run for whoever reads the file.
+  // Takes over (shares) trained networks, on whose device the detector works. mean (size,size,3); training describes
+  // the run for whoever reads the file.
   PatchSvdd(PatchSvddNetworks<float> networks, Tensor<float> mean, const WorkingSize& working_size, Json training = {})
       : networks_(std::move(networks)),
         mean_(std::move(mean)),
@@ -42,7 +44,17 @@ class PatchSvdd {
     require(mean_.shape() == Shape({working_size.size, working_size.size, 3}), "PatchSvdd: mean has shape ",
             mean_.shape(), ", expected (", working_size.size, ",", working_size.size, ",3)");
     networks_.encoder.set_math(Math::fp32);
+    networks_.parameters([&](const std::string&, nn::Parameter<float>& p) { mean_ = mean_.to(p.value.device()); }, "");
   }
+
+  // Moves the networks, the mean image and the banks; pictures are always given, and maps returned, on the CPU.
+  void move_to(Device device) {
+    nn::move_to<float>(networks_, device);
+    mean_ = mean_.to(device);
+    for (auto* bank : {&bank_small_, &bank_large_})
+      if (*bank) bank->emplace(Tensor<float>((*bank)->rows()).to(device));
+  }
+  Device device() const noexcept { return mean_.device(); }
 
   // Fills both banks with the embeddings of normal pictures, bytes (N,size,size,3). Of a scale with more than `rows`
   // patches a seeded subset of that many is kept (all_rows keeps every patch, as the paper does). progress(done, N) is
@@ -56,12 +68,12 @@ class PatchSvdd {
     BankRows large(N, patches_in(PatchSvddSizes::large, PatchSvddSizes::stride_large), rows, seed, 1);
     for (std::int64_t n = 0; n < N; ++n) {
       const PatchEmbeddings<float> embeddings = embed(pictures.slice(n, n + 1));
-      small.take(embeddings.small);
-      large.take(embeddings.large);
+      small.take(embeddings.small.to(Device::cpu()));
+      large.take(embeddings.large.to(Device::cpu()));
       progress(n + 1, N);
     }
-    bank_small_.emplace(small.rows);
-    bank_large_.emplace(large.rows);
+    bank_small_.emplace(small.rows.to(device()));
+    bank_large_.emplace(large.rows.to(device()));
   }
   void fit_bank(const Tensor<std::uint8_t>& pictures, std::int64_t rows, std::uint64_t seed) {
     fit_bank(pictures, rows, seed, [](std::int64_t, std::int64_t) {});
@@ -72,9 +84,9 @@ class PatchSvdd {
     require_pictures("maps_of", pictures);
     require(bank_small_ && bank_large_, "PatchSvdd::maps_of: the model has no bank yet; call fit_bank");
     const PatchEmbeddings<float> embeddings = embed(pictures);
-    return multiply_maps(
-        distances(embeddings.large, *bank_large_, PatchSvddSizes::large, PatchSvddSizes::stride_large),
-        distances(embeddings.small, *bank_small_, PatchSvddSizes::small, PatchSvddSizes::stride_small));
+    return multiply(distances(embeddings.large, *bank_large_, PatchSvddSizes::large, PatchSvddSizes::stride_large),
+                    distances(embeddings.small, *bank_small_, PatchSvddSizes::small, PatchSvddSizes::stride_small))
+        .to(Device::cpu());
   }
 
   // The anomaly of an image (H,W,1 or 3) of any size. Its map has the working size, or where the image is cut into
@@ -109,9 +121,9 @@ class PatchSvdd {
   std::int64_t bank_rows_small() const noexcept { return bank_small_ ? bank_small_->size() : 0; }
   std::int64_t bank_rows_large() const noexcept { return bank_large_ ? bank_large_->size() : 0; }
 
-  // The embeddings of all patches of pictures (B,size,size,3), bytes.
+  // The embeddings of all patches of pictures (B,size,size,3), bytes, on the detector's device.
   PatchEmbeddings<float> embed(const Tensor<std::uint8_t>& pictures) const {
-    return networks_.encoder.embed_images(standardize<float>(pictures, mean_));
+    return networks_.encoder.embed_images(standardize<float>(pictures.to(device()), mean_));
   }
 
   // Everything that a score depends on, in one safetensors file that is there whole or not at all.
@@ -119,7 +131,8 @@ class PatchSvdd {
     require(bank_small_ && bank_large_, "PatchSvdd::save: the model has no bank yet; call fit_bank");
     SafetensorsWriter file;
     add_state<float>(file, networks_, "");
-    file.add("mean", mean_).add("bank_32", bank_small_->rows()).add("bank_64", bank_large_->rows());
+    const auto here = [](const Tensor<float>& x) { return x.to(Device::cpu()); };
+    file.add("mean", here(mean_)).add("bank_32", here(bank_small_->rows())).add("bank_64", here(bank_large_->rows()));
     Json::Object settings{{"size", Json(working_size_.size)},
                           {"tile_overlap", working_size_.tile_overlap ? Json(*working_size_.tile_overlap) : Json()},
                           {"training", training_}};

@@ -1,10 +1,8 @@
 // What a training step of Patch SVDD sees: batches of patch pairs and their embeddings.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 
 #include "cuttle/models/patch_svdd_network.hpp"
 #include "cuttle/ops/extract_patches.hpp"
@@ -20,13 +18,13 @@ struct PatchSvddBatch {
   Tensor<T> tiles;                                  // (20B,32,32,3)
   Tensor<std::int32_t> labels_large, labels_small;  // (B) in 0..7
 
-  explicit PatchSvddBatch(std::int64_t B)
-      : tiles(Tensor<T>::empty({20 * B, PatchSvddSizes::small, PatchSvddSizes::small, 3})),
-        labels_large(Tensor<std::int32_t>::empty({B})),
-        labels_small(Tensor<std::int32_t>::empty({B})) {}
+  explicit PatchSvddBatch(std::int64_t B, Device device = Device::cpu())
+      : tiles(Tensor<T>::empty({20 * B, PatchSvddSizes::small, PatchSvddSizes::small, 3}, device)),
+        labels_large(Tensor<std::int32_t>::empty({B}, device)),
+        labels_small(Tensor<std::int32_t>::empty({B}, device)) {}
 
   // Draws the pairs of a step (seam/patch_pair.hpp).
-  void draw(const Tensor<std::uint8_t>& images, const Tensor<float>& mean, std::uint64_t seed, std::int64_t step) {
+  void draw(const Tensor<std::uint8_t>& images, const Tensor<float>& mean, std::uint64_t seed, const StepNumber& step) {
     const auto task = [&](PatchTask kind, std::int64_t patch_size, const Tensor<T>& first, const Tensor<T>& second,
                           const Tensor<std::int32_t>& labels) {
       random_patch_pairs(images, mean, {.task = kind, .patch_size = patch_size, .tile_size = PatchSvddSizes::small},
@@ -78,83 +76,42 @@ struct PatchSvddCropOptions {
 // hundred isolated patches the classifiers and the encoder see ten to a hundred times as many pairs.
 template <class T>
 struct PatchSvddCropBatch {
-  // Rows of the trunk's map over both views (all crops' first views, then their second ones), for each pair's first and
-  // second patch. Large patches have four rows, their quadrants.
-  struct Rows {
-    Tensor<std::int32_t> position[2], svdd[2];
-  };
-
   PatchSvddCropOptions options;
   Tensor<T> views;  // (2*crops, size, size, 3)
-  Rows large, small;
+  CropPairRows large, small;
   Tensor<std::int32_t> labels_large, labels_small;  // (pairs) in 0..7
 
-  explicit PatchSvddCropBatch(const PatchSvddCropOptions& crop_options) : options(crop_options) {
+  explicit PatchSvddCropBatch(const PatchSvddCropOptions& crop_options, Device device = Device::cpu())
+      : options(crop_options) {
     require(options.crops >= 1 && options.pairs >= 1 && options.size % 32 == 0 && options.size >= 128,
             "PatchSvddCropBatch: crops ", options.crops, ", pairs ", options.pairs, ", size ", options.size,
             ", expected at least 1, at least 1 and a multiple of 32 from 128");
-    views = Tensor<T>::empty({2 * options.crops, options.size, options.size, 3});
+    views = Tensor<T>::empty({2 * options.crops, options.size, options.size, 3}, device);
     const auto rows_for = [&](std::int64_t quadrants) {
-      Rows rows;
+      CropPairRows rows;
       for (int side = 0; side < 2; ++side) {
-        rows.position[side] = Tensor<std::int32_t>::empty({options.pairs * quadrants});
-        rows.svdd[side] = Tensor<std::int32_t>::empty({options.pairs * quadrants});
+        rows.position[side] = Tensor<std::int32_t>::empty({options.pairs * quadrants}, device);
+        rows.svdd[side] = Tensor<std::int32_t>::empty({options.pairs * quadrants}, device);
       }
       return rows;
     };
     large = rows_for(4);
     small = rows_for(1);
-    labels_large = Tensor<std::int32_t>::empty({options.pairs});
-    labels_small = Tensor<std::int32_t>::empty({options.pairs});
+    labels_large = Tensor<std::int32_t>::empty({options.pairs}, device);
+    labels_small = Tensor<std::int32_t>::empty({options.pairs}, device);
   }
 
   // Map cells a side; a cell is two pixels.
-  std::int64_t cells() const { return (options.size - PatchSvddSizes::small) / 2 + 1; }
+  std::int64_t cells() const { return seam::crop_cells(options.size); }
 
-  // Draws the batch of a step: the views, then pairs with the paper's distances between their patches (section 3.2),
-  // 3/4 of a patch plus a jitter of up to a quarter along each axis of the direction, here in whole cells; both patches
-  // lie inside the crop, so that no label is wrong. The SVDD pairs are one cell of both views.
-  void draw(const Tensor<std::uint8_t>& images, const Tensor<float>& mean, std::uint64_t seed, std::int64_t step) {
+  // Draws the batch of a step: the views, then the pairs inside them. Both patches of a pair lie inside the crop, so
+  // that no label is wrong.
+  void draw(const Tensor<std::uint8_t>& images, const Tensor<float>& mean, std::uint64_t seed, const StepNumber& step) {
     const std::int64_t G = options.crops;
     random_patch_pairs(images, mean, {.task = PatchTask::views, .patch_size = options.size, .tile_size = options.size},
                        seed, step, views.slice(0, G), views.slice(G, 2 * G), Tensor<std::int32_t>());
-    draw_rows(large, labels_large, PatchSvddSizes::large, seed, step);
-    draw_rows(small, labels_small, PatchSvddSizes::small, seed, step);
-  }
-
- private:
-  void draw_rows(Rows& rows, Tensor<std::int32_t>& labels, std::int64_t patch_size, std::uint64_t seed,
-                 std::int64_t step) {
-    constexpr std::uint64_t crop_streams = std::uint64_t{3} << 56;
-    const std::uint64_t stream = crop_streams | static_cast<std::uint64_t>(step) << 8 |
-                                 static_cast<std::uint64_t>(patch_size == PatchSvddSizes::large);
-    const std::int64_t corners = (options.size - patch_size) / 2 + 1, view = options.crops * cells() * cells();
-    for (std::int64_t pair = 0; pair < options.pairs; ++pair) {
-      const auto below = [&](std::int64_t n, std::uint64_t k) -> std::int64_t {
-        return random_below(static_cast<std::uint32_t>(n), seed, stream, 16 * static_cast<std::uint64_t>(pair) + k);
-      };
-      const std::int64_t direction = below(8, 0), cell = direction + (direction >= 4);
-      const std::int64_t down = (cell / 3 - 1) * (3 * patch_size / 8 + below(patch_size / 8, 1));
-      const std::int64_t right = (cell % 3 - 1) * (3 * patch_size / 8 + below(patch_size / 8, 2));
-      // The first corner is uniform among those that leave room for the second.
-      const auto first = [&](std::int64_t offset, std::uint64_t k) {
-        return below(corners - std::abs(offset), k) + std::max<std::int64_t>(0, -offset);
-      };
-      const std::int64_t crop = below(options.crops, 3), top = first(down, 4), left = first(right, 5);
-      labels.data()[pair] = static_cast<std::int32_t>(direction);
-      put(rows.position[0], pair, patch_size, crop, top, left, 0);
-      put(rows.position[1], pair, patch_size, crop, top + down, left + right, view);
-      const std::int64_t svdd_crop = below(options.crops, 6), row = below(corners, 7), column = below(corners, 8);
-      put(rows.svdd[0], pair, patch_size, svdd_crop, row, column, 0);
-      put(rows.svdd[1], pair, patch_size, svdd_crop, row, column, view);
-    }
-  }
-  void put(Tensor<std::int32_t>& rows, std::int64_t pair, std::int64_t patch_size, std::int64_t crop, std::int64_t top,
-           std::int64_t left, std::int64_t view) const {
-    const std::int64_t across = patch_size / PatchSvddSizes::small, apart = PatchSvddSizes::small / 2, n = cells();
-    for (std::int64_t quadrant = 0; quadrant < across * across; ++quadrant)
-      rows.data()[pair * across * across + quadrant] = static_cast<std::int32_t>(
-          view + (crop * n + top + quadrant / across * apart) * n + left + quadrant % across * apart);
+    draw_crop_rows(large, labels_large, G, options.size, PatchSvddSizes::large, seed, step);
+    draw_crop_rows(small, labels_small, G, options.size, PatchSvddSizes::small, seed, step);
   }
 };
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "cuttle/core/graph.hpp"
 #include "cuttle/io/json.hpp"
 #include "cuttle/models/patch_svdd_batch.hpp"
 #include "cuttle/models/patch_svdd_network.hpp"
@@ -107,68 +108,91 @@ struct PatchSvddLosses {
   double accuracy_large = 0, accuracy_small = 0;
 };
 
+// The same numbers where they were computed, one tensor, so that one copy brings them to the host: the losses in the
+// order above, then the two counts of right answers among `pairs`.
+template <class T>
+struct PatchSvddReport {
+  Tensor<T> numbers;  // (7)
+  std::int64_t pairs = 0;
+
+  // Waits for the device.
+  PatchSvddLosses losses() const {
+    const Tensor<T> here = numbers.to(Device::cpu());
+    const auto at = [&](std::int64_t i) { return static_cast<double>(here.data()[i]); };
+    const double n = static_cast<double>(pairs);
+    return {at(0), at(1), at(2), at(3), at(4), at(5) / n, at(6) / n};
+  }
+};
+
 // Computes the losses of a batch (their equation 5); with a tape, adds their gradients to those of the parameters.
 template <class T, class Batch>
-PatchSvddLosses patch_svdd_losses(const PatchSvddNetworks<T>& networks, const Batch& batch, double lambda,
-                                  Tape<T>* tape) {
+PatchSvddReport<T> patch_svdd_losses(const PatchSvddNetworks<T>& networks, const Batch& batch, double lambda,
+                                     Tape<T>* tape) {
   const PairEmbeddings<T> h = embed_pairs(networks.encoder, batch, tape);
   const Var<T> logits_large = networks.classifier_large(h.position_large[0], h.position_large[1], tape);
   const Var<T> logits_small = networks.classifier_small(h.position_small[0], h.position_small[1], tape);
-  const Var<T> position_large = cross_entropy(logits_large, batch.labels_large);
-  const Var<T> position_small = cross_entropy(logits_small, batch.labels_small);
+  Tensor<T> right_large, right_small;
+  const Var<T> position_large = cross_entropy(logits_large, batch.labels_large, &right_large);
+  const Var<T> position_small = cross_entropy(logits_small, batch.labels_small, &right_small);
   const Var<T> svdd_large = mean_distance(h.svdd_large[0], h.svdd_large[1]);
   const Var<T> svdd_small = mean_distance(h.svdd_small[0], h.svdd_small[1]);
   const Var<T> total = add(add(position_large, position_small), scale(add(svdd_large, svdd_small), lambda));
   if (tape) tape->backward(total);
 
-  const auto number = [](const Var<T>& loss) { return static_cast<double>(loss.value().item()); };
-  return {number(position_large),
-          number(position_small),
-          number(svdd_large),
-          number(svdd_small),
-          number(total),
-          accuracy(logits_large.value(), batch.labels_large),
-          accuracy(logits_small.value(), batch.labels_small)};
+  PatchSvddReport<T> report{Tensor<T>::empty({7}, total.value().device()), batch.labels_large.numel()};
+  std::int64_t next = 0;
+  for (const Tensor<T>& number : {position_large.value(), position_small.value(), svdd_large.value(),
+                                  svdd_small.value(), total.value(), right_large, right_small}) {
+    report.numbers.slice(next, next + 1).copy_from(number);
+    ++next;
+  }
+  return report;
 }
 
 // One training run over images of one size, as bytes. The same seed gives the same networks, whatever the number of
-// threads.
+// threads. On a device other than the CPU the first step runs as it comes, the second is recorded, and from then on a
+// step is one launch of the record.
 template <class T>
 class PatchSvddTrainer {
  public:
-  // images (N,H,W,3) bytes, mean (H,W,3) their mean image; both are shared, not copied.
-  PatchSvddTrainer(Tensor<std::uint8_t> images, Tensor<float> mean, const PatchSvddRecipe& recipe, std::uint64_t seed)
-      : images_(std::move(images)),
-        mean_(std::move(mean)),
+  // images (N,H,W,3) bytes, mean (H,W,3) their mean image; both are shared where they are on the device already, and
+  // copied to it otherwise.
+  PatchSvddTrainer(const Tensor<std::uint8_t>& images, const Tensor<float>& mean, const PatchSvddRecipe& recipe,
+                   std::uint64_t seed, Device device = Device::cpu())
+      : stream_(device),
+        images_(images.to(device)),
+        mean_(mean.to(device)),
         recipe_(recipe),
         seed_(seed),
         networks_(nn::Initializer(seed, recipe.initialisation)),
-        arena_(networks_),
+        arena_(networks_, device),
         adam_(arena_, {.learning_rate = recipe.learning_rate, .beta2 = recipe.beta2}),
-        batch_(make_batch(recipe)) {
+        batch_(make_batch(recipe, device)),
+        state_(Tensor<StepState>::full({1}, {0, 0}, device)) {
     networks_.encoder.set_math(recipe.math);
+    synchronize(device);  // all that was queued on another stream than the steps will be
   }
 
-  // Draws a batch and makes one update; returns the losses before it. Throws where a loss is not finite.
+  // Draws a batch and makes one update; returns the losses before it. Throws where one of them is not finite, which
+  // leaves the networks of use to nobody.
   PatchSvddLosses step() {
-    arena_.zero_grad();
-    const PatchSvddLosses losses = std::visit(
-        [&](auto& batch) {
-          batch.draw(images_, mean_, seed_, steps_);
-          return patch_svdd_losses(networks_, batch, recipe_.lambda, &tape_);
-        },
-        batch_);
-    tape_.clear();
+    StreamScope scope(stream_.device(), stream_.get());
+    state_.copy_from(Tensor<StepState>::from({1}, {{steps_, recipe_.rate_at(steps_)}}));
+    if (stream_.device().is_cpu() || steps_ == 0) {
+      update();
+    } else {
+      if (!recorded_) recorded_.emplace(stream_, [&] { update(); });
+      recorded_->launch();
+    }
+    const PatchSvddLosses losses = report_.losses();
+    ++steps_;
     const std::array<std::pair<const char*, double>, 4> terms{{{"position loss at K=64", losses.position_large},
                                                                {"position loss at K=32", losses.position_small},
                                                                {"SVDD loss at K=64", losses.svdd_large},
                                                                {"SVDD loss at K=32", losses.svdd_small}}};
     for (const auto& [name, loss] : terms)
-      require(std::isfinite(loss), "Patch SVDD training: the ", name, " is ", loss, " at step ", steps_ + 1,
+      require(std::isfinite(loss), "Patch SVDD training: the ", name, " is ", loss, " at step ", steps_,
               "; lower the learning rate");
-    adam_.set_learning_rate(recipe_.rate_at(steps_));
-    adam_.step();
-    ++steps_;
     return losses;
   }
 
@@ -177,12 +201,29 @@ class PatchSvddTrainer {
   PatchSvddNetworks<T>& networks() noexcept { return networks_; }
 
  private:
-  static std::variant<PatchSvddBatch<T>, PatchSvddCropBatch<T>> make_batch(const PatchSvddRecipe& recipe) {
-    if (recipe.crops) return PatchSvddCropBatch<T>(*recipe.crops);
+  using Batch = std::variant<PatchSvddBatch<T>, PatchSvddCropBatch<T>>;
+
+  static Batch make_batch(const PatchSvddRecipe& recipe, Device device) {
+    if (recipe.crops) return PatchSvddCropBatch<T>(*recipe.crops, device);
     require(recipe.batch >= 1, "PatchSvddTrainer: batch is ", recipe.batch);
-    return PatchSvddBatch<T>(recipe.batch);
+    return PatchSvddBatch<T>(recipe.batch, device);
   }
 
+  // Everything that a step queues; it reads no number from the host that changes between steps.
+  void update() {
+    report_ = {};  // its memory serves the next one
+    arena_.zero_grad();
+    report_ = std::visit(
+        [&](auto& batch) {
+          batch.draw(images_, mean_, seed_, state_);
+          return patch_svdd_losses(networks_, batch, recipe_.lambda, &tape_);
+        },
+        batch_);
+    tape_.clear();
+    adam_.step(state_);
+  }
+
+  Stream stream_;
   Tensor<std::uint8_t> images_;
   Tensor<float> mean_;
   PatchSvddRecipe recipe_;
@@ -191,7 +232,10 @@ class PatchSvddTrainer {
   nn::ParameterArena<T> arena_;
   nn::Adam<T> adam_;
   Tape<T> tape_;
-  std::variant<PatchSvddBatch<T>, PatchSvddCropBatch<T>> batch_;
+  Batch batch_;
+  Tensor<StepState> state_;
+  PatchSvddReport<T> report_;
+  std::optional<RecordedWork> recorded_;
   std::int64_t steps_ = 0;
 };
 

@@ -15,7 +15,7 @@ template <class T, class Module>
 void add_state(SafetensorsWriter& file, Module& module, const std::string& prefix) {
   module.parameters(
       [&](const std::string& name, nn::Parameter<T>& parameter) {
-        const Tensor<T>& value = parameter.value;
+        const Tensor<T> value = parameter.value.to(Device::cpu());
         file.add(name, value.rank() == 4 ? permute(value, {0, 3, 1, 2}) : value);
       },
       prefix);

@@ -15,13 +15,13 @@ class Adam {
   Adam(ParameterArena<T>& arena, const AdamOptions& options)
       : arena_(&arena),
         options_(options),
-        m_(Tensor<T>::zeros(arena.values().shape())),
-        v_(Tensor<T>::zeros(arena.values().shape())) {}
+        m_(Tensor<T>::zeros(arena.values().shape(), arena.values().device())),
+        v_(Tensor<T>::zeros(arena.values().shape(), arena.values().device())) {}
 
-  void set_learning_rate(double learning_rate) noexcept { options_.learning_rate = learning_rate; }
-
-  // One update from the arena's gradients.
+  // One update from the arena's gradients, at the learning rate of the options.
   void step() { adam(arena_->values(), arena_->grads(), m_, v_, ++steps_, options_); }
+  // One update whose number and learning rate lie in memory, (1) on the arena's device.
+  void step(const Tensor<StepState>& state) { adam(arena_->values(), arena_->grads(), m_, v_, state, options_); }
 
  private:
   ParameterArena<T>* arena_;

@@ -28,24 +28,35 @@ struct Parameter {
   }
 };
 
+// Copies every parameter of a module to the device, where it is not there already.
+template <class T, class Module>
+void move_to(Module& module, Device device) {
+  module.parameters([&](const std::string&, Parameter<T>& parameter) { parameter.value = parameter.value.to(device); },
+                    "");
+}
+
 // Moves the trainable parameters of a module into one block of values and one of gradients, in the order of visiting,
-// so that an optimiser's step is one loop. The module's parameters become views of the blocks.
+// so that an optimiser's step is one loop. The module's parameters become views of the blocks; the others move to the
+// device as they are.
 template <class T>
 class ParameterArena {
  public:
   template <class Module>
-  explicit ParameterArena(Module& module) {
+  explicit ParameterArena(Module& module, Device device = Device::cpu()) {
     std::vector<Parameter<T>*> parameters;
     std::int64_t n = 0;
     module.parameters(
         [&](const std::string&, Parameter<T>& parameter) {
-          if (!parameter.trainable) return;
+          if (!parameter.trainable) {
+            parameter.value = parameter.value.to(device);
+            return;
+          }
           parameters.push_back(&parameter);
           n += parameter.value.numel();
         },
         "");
-    values_ = Tensor<T>::empty({n});
-    grads_ = Tensor<T>::zeros({n});
+    values_ = Tensor<T>::empty({n}, device);
+    grads_ = Tensor<T>::zeros({n}, device);
     std::int64_t first = 0;
     for (Parameter<T>* parameter : parameters) {
       const Shape shape = parameter->value.shape();
@@ -60,7 +71,7 @@ class ParameterArena {
   // All values and all gradients, (n) each.
   Tensor<T>& values() noexcept { return values_; }
   Tensor<T>& grads() noexcept { return grads_; }
-  void zero_grad() { fill(grads_, T(0)); }
+  void zero_grad() { grads_.fill(T(0)); }
 
  private:
   Tensor<T> values_, grads_;

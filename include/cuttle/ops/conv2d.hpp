@@ -58,6 +58,14 @@ seam::Conv2dShape conv2d_shape(const Tensor<T>& x, const Tensor<T>& weight, cons
           options.math};
 }
 
+// The scratch that the device wants for this shape; the CPU wants none.
+template <class T>
+Tensor<std::byte> conv2d_workspace(Device device, const seam::Conv2dShape& shape, bool backward) {
+  if (device.is_cpu()) return {};
+  const std::size_t bytes = table_of(device).conv2d_workspace(device.index, shape, sizeof(T), backward);
+  return Tensor<std::byte>::empty({static_cast<std::int64_t>(bytes)}, device);
+}
+
 }  // namespace detail
 
 // x (B,H,W,C), weight (O,R,S,C), bias (O) or undefined -> (B,OH,OW,O).
@@ -65,9 +73,12 @@ template <class T>
 Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
                  const Conv2dOptions& options = {}) {
   const seam::Conv2dShape shape = detail::conv2d_shape(x, weight, bias, options);
-  detail::require_on_cpu("conv2d", x);
-  Tensor<T> y = Tensor<T>::empty({shape.B, shape.OH, shape.OW, shape.O});
-  cpu::conv2d(seam::Conv2dArgs<T>{shape, x.data(), weight.data(), bias.defined() ? bias.data() : nullptr, y.data()});
+  const Device device = detail::common_device("conv2d", x, weight, bias);
+  Tensor<T> y = Tensor<T>::empty({shape.B, shape.OH, shape.OW, shape.O}, device);
+  Tensor<std::byte> workspace = detail::conv2d_workspace<T>(device, shape, false);
+  detail::dispatch<T>("conv2d", device, &cpu::conv2d<T>, &seam::OpTable<T>::conv2d,
+                      {shape, x.data(), weight.data(), bias.data(), y.data(), workspace.data(),
+                       static_cast<std::size_t>(workspace.numel())});
   return y;
 }
 
@@ -81,10 +92,12 @@ Tensor<T> conv2d_backward(const Tensor<T>& x, const Tensor<T>& weight, const Ten
           "conv2d_backward: y has shape ", y.shape(), ", dy has shape ", dy.shape());
   require(!dweight.defined() || dweight.shape() == weight.shape(), "conv2d_backward: dweight has shape ",
           dweight.shape(), ", weight ", weight.shape());
-  detail::require_on_cpu("conv2d_backward", x, y, dy);
-  Tensor<T> dx = want_dx ? Tensor<T>::empty(x.shape()) : Tensor<T>();
-  cpu::conv2d_backward(seam::Conv2dBackwardArgs<T>{shape, x.data(), weight.data(), y.data(), dy.data(), dx.data(),
-                                                   dweight.data(), dbias.data()});
+  const Device device = detail::common_device("conv2d_backward", x, weight, y, dy, dweight, dbias);
+  Tensor<T> dx = want_dx ? Tensor<T>::empty(x.shape(), device) : Tensor<T>();
+  Tensor<std::byte> workspace = detail::conv2d_workspace<T>(device, shape, true);
+  detail::dispatch<T>("conv2d_backward", device, &cpu::conv2d_backward<T>, &seam::OpTable<T>::conv2d_backward,
+                      {shape, x.data(), weight.data(), y.data(), dy.data(), dx.data(), dweight.data(), dbias.data(),
+                       workspace.data(), static_cast<std::size_t>(workspace.numel())});
   return dx;
 }
 

@@ -1,6 +1,8 @@
 // What every op's wrapper does first: all arguments on one device, and an entry for it there.
 #pragma once
 
+#include <type_traits>
+
 #include "cuttle/core/tensor.hpp"
 
 namespace cuttle::detail {
@@ -18,6 +20,25 @@ Device common_device(const char* op, const First& first, const Rest&... rest) {
   };
   (join(rest), ...);
   return device;
+}
+
+template <class T>
+const seam::OpTable<T>& op_table(Device device) {
+  if constexpr (std::is_same_v<T, float>)
+    return table_of(device).float_ops;
+  else
+    return table_of(device).double_ops;
+}
+
+// Runs an op where its arguments are: the CPU's function, or the entry of the device's table on the current stream.
+//   dispatch("conv2d", device, &cpu::conv2d<T>, &seam::OpTable<T>::conv2d, args);
+template <class T, class Args>
+void dispatch(const char* op, Device device, void (*on_cpu)(const Args&), seam::Entry<Args> seam::OpTable<T>::*entry,
+              const Args& args) {
+  if (device.is_cpu()) return on_cpu(args);
+  const seam::Entry<Args> on_device = op_table<T>(device).*entry;
+  require(on_device != nullptr, op, ": there is no entry for it on ", device);
+  on_device(device.index, args, current_stream(device));
 }
 
 // For ops that only the CPU has.

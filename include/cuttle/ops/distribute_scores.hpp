@@ -4,7 +4,6 @@
 #include <cstdint>
 
 #include "cuttle/backend/cpu_distribute_scores.hpp"
-#include "cuttle/backend/cpu_elementwise.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/ops/dispatch.hpp"
 
@@ -25,21 +24,11 @@ Tensor<T> distribute_scores(const Tensor<T>& scores, std::int64_t patch_size, st
   const std::int64_t B = scores.size(0), I = scores.size(1), J = scores.size(2);
   require((I - 1) * stride + patch_size <= H && (J - 1) * stride + patch_size <= W, "distribute_scores: ", I, " x ", J,
           " patches of size ", patch_size, " and stride ", stride, " do not fit into H x W = ", H, " x ", W);
-  detail::require_on_cpu("distribute_scores", scores);
-  Tensor<T> maps = Tensor<T>::empty({B, H, W});
-  cpu::distribute_scores<T>({B, I, J, H, W, patch_size, stride, scores.data(), maps.data()});
+  Tensor<T> maps = Tensor<T>::empty({B, H, W}, scores.device());
+  detail::dispatch<T>("distribute_scores", scores.device(), &cpu::distribute_scores<T>,
+                      &seam::OpTable<T>::distribute_scores,
+                      {B, I, J, H, W, patch_size, stride, scores.data(), maps.data()});
   return maps;
-}
-
-// The product of two scales' maps (B,H,W), pixel by pixel (Yi, Yoon, section 3.4: anomalous at both scales).
-template <class T>
-Tensor<T> multiply_maps(const Tensor<T>& a, const Tensor<T>& b) {
-  require(a.rank() == 3 && a.shape() == b.shape(), "multiply_maps: maps must be (B,H,W) and alike, got ", a.shape(),
-          " and ", b.shape());
-  detail::require_on_cpu("multiply_maps", a, b);
-  Tensor<T> product = Tensor<T>::empty(a.shape());
-  cpu::map(a.numel(), product.data(), a.data(), b.data(), [](T x, T y) { return x * y; });
-  return product;
 }
 
 // The image scores (B): the largest value of each map of (B,H,W); NaN for a map with a NaN.
@@ -47,9 +36,9 @@ template <class T>
 Tensor<T> max_over_pixels(const Tensor<T>& maps) {
   require(maps.rank() == 3 && maps.size(1) >= 1 && maps.size(2) >= 1,
           "max_over_pixels: maps must be (B,H,W) with H, W >= 1, got ", maps.shape());
-  detail::require_on_cpu("max_over_pixels", maps);
-  Tensor<T> scores = Tensor<T>::empty({maps.size(0)});
-  cpu::max_over_pixels(maps.size(0), maps.size(1) * maps.size(2), maps.data(), scores.data());
+  Tensor<T> scores = Tensor<T>::empty({maps.size(0)}, maps.device());
+  detail::dispatch<T>("max_over_pixels", maps.device(), &cpu::max_over_pixels<T>, &seam::OpTable<T>::max_over_pixels,
+                      {maps.size(0), maps.size(1) * maps.size(2), maps.data(), scores.data()});
   return scores;
 }
 

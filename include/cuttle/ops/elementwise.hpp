@@ -1,4 +1,4 @@
-// Sums, differences and multiples of tensors of one shape.
+// Sums, differences, products and multiples of tensors of one shape.
 #pragma once
 
 #include "cuttle/backend/cpu_elementwise.hpp"
@@ -9,53 +9,50 @@ namespace cuttle {
 
 namespace detail {
 template <class T>
-void require_same_shape(const char* op, const Tensor<T>& a, const Tensor<T>& b) {
-  require(a.shape() == b.shape(), op, ": a has shape ", a.shape(), ", b has shape ", b.shape());
-  require_on_cpu(op, a, b);
+void elementwise(const char* op, seam::Elementwise f, const Tensor<T>& a, const Tensor<T>& b, double factor,
+                 Tensor<T>& y) {
+  require(!b.defined() || a.shape() == b.shape(), op, ": a has shape ", a.shape(), ", b has shape ", b.shape());
+  const Device device = common_device(op, a, b);
+  if (!y.defined()) y = Tensor<T>::empty(a.shape(), device);
+  dispatch<T>(op, device, &cpu::elementwise<T>, &seam::OpTable<T>::elementwise,
+              {f, a.numel(), a.data(), b.data(), factor, y.data()});
+}
+template <class T>
+Tensor<T> elementwise(const char* op, seam::Elementwise f, const Tensor<T>& a, const Tensor<T>& b, double factor = 1) {
+  Tensor<T> y;
+  elementwise(op, f, a, b, factor, y);
+  return y;
 }
 }  // namespace detail
 
 // a + b.
 template <class T>
 Tensor<T> add(const Tensor<T>& a, const Tensor<T>& b) {
-  detail::require_same_shape("add", a, b);
-  Tensor<T> y = Tensor<T>::empty(a.shape());
-  cpu::map(a.numel(), y.data(), a.data(), b.data(), [](T x, T z) { return x + z; });
-  return y;
+  return detail::elementwise("add", seam::Elementwise::add, a, b);
 }
 
 // a += b.
 template <class T>
 void add_into(Tensor<T>& a, const Tensor<T>& b) {
-  detail::require_same_shape("add_into", a, b);
-  cpu::map(a.numel(), a.data(), a.data(), b.data(), [](T x, T z) { return x + z; });
+  detail::elementwise("add_into", seam::Elementwise::add, a, b, 1, a);
 }
 
 // a - b.
 template <class T>
 Tensor<T> sub(const Tensor<T>& a, const Tensor<T>& b) {
-  detail::require_same_shape("sub", a, b);
-  Tensor<T> y = Tensor<T>::empty(a.shape());
-  cpu::map(a.numel(), y.data(), a.data(), b.data(), [](T x, T z) { return x - z; });
-  return y;
+  return detail::elementwise("sub", seam::Elementwise::sub, a, b);
+}
+
+// a * b, element by element.
+template <class T>
+Tensor<T> multiply(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::elementwise("multiply", seam::Elementwise::multiply, a, b);
 }
 
 // factor * a.
 template <class T>
 Tensor<T> scale(const Tensor<T>& a, double factor) {
-  detail::require_on_cpu("scale", a);
-  Tensor<T> y = Tensor<T>::empty(a.shape());
-  cpu::map(a.numel(), y.data(), a.data(), [f = static_cast<T>(factor)](T x) { return f * x; });
-  return y;
-}
-
-// a[i] = value for every i.
-template <class T>
-void fill(Tensor<T>& a, T value) {
-  detail::require_on_cpu("fill", a);
-  cpu::for_ranges(a.numel(), [p = a.data(), value](std::int64_t first, std::int64_t last) {
-    std::fill(p + first, p + last, value);
-  });
+  return detail::elementwise("scale", seam::Elementwise::scale, a, Tensor<T>(), factor);
 }
 
 }  // namespace cuttle

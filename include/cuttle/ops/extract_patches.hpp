@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <utility>
 
 #include "cuttle/backend/cpu_extract_patches.hpp"
 #include "cuttle/core/tensor.hpp"
@@ -12,6 +14,16 @@ namespace cuttle {
 using seam::PatchPair;
 using seam::PatchTask;
 using seam::sample_patch_pair;
+using seam::StepState;
+
+// The number of a training step: given, or read where the work runs, so that a recorded step can be replayed.
+struct StepNumber {
+  std::int64_t number = 0;
+  Tensor<StepState> state;  // where defined, (1) on the device, its step counts
+
+  StepNumber(std::int64_t step) : number(step) {}                             // NOLINT: a number is a step
+  StepNumber(Tensor<StepState> step_state) : state(std::move(step_state)) {}  // NOLINT
+};
 
 // patch_size: a multiple of 32; it is cut into (patch_size / tile_size)^2 tiles. The sigmas are on the standardised
 // scale, where 1 is 255 gray levels, and are not used by the svdd task.
@@ -34,8 +46,8 @@ struct PatchPairOptions {
 // of the step (seam/patch_pair.hpp): the same bits for any batch size, number of threads, instruction set and device.
 template <class T>
 void random_patch_pairs(const Tensor<std::uint8_t>& images, const Tensor<float>& mean, const PatchPairOptions& options,
-                        std::uint64_t seed, std::int64_t step, Tensor<T> x1, Tensor<T> x2, Tensor<std::int32_t> labels,
-                        std::int64_t first_slot = 0) {
+                        std::uint64_t seed, const StepNumber& step, Tensor<T> x1, Tensor<T> x2,
+                        Tensor<std::int32_t> labels, std::int64_t first_slot = 0) {
   const char* op = "random_patch_pairs";
   require(images.rank() == 4 && images.numel() > 0, op, ": images must be (N,H,W,C) and not empty, got ",
           images.shape());
@@ -50,7 +62,8 @@ void random_patch_pairs(const Tensor<std::uint8_t>& images, const Tensor<float>&
           ": extents must be below 2^32, got ", images.shape());
   require(options.colour_sigma >= 0 && options.noise_sigma >= 0, op,
           ": colour_sigma and noise_sigma must be >= 0, got ", options.colour_sigma, " and ", options.noise_sigma);
-  require(step >= 0 && step < std::int64_t{1} << 43, op, ": step must be in [0, 2^43), got ", step);
+  require(step.number >= 0 && step.number < std::int64_t{1} << 43, op, ": step must be in [0, 2^43), got ",
+          step.number);
   require(first_slot >= 0 && first_slot < std::int64_t{1} << 32, op, ": first_slot must be in [0, 2^32), got ",
           first_slot);
   const std::int64_t tiles = (patch / tile) * (patch / tile);
@@ -62,24 +75,26 @@ void random_patch_pairs(const Tensor<std::uint8_t>& images, const Tensor<float>&
           x2.shape());
   const bool position = options.task == PatchTask::position;
   require(!position || labels.shape() == Shape{B}, op, ": labels must be (B) = ", Shape{B}, ", got ", labels.shape());
-  detail::require_on_cpu(op, images, mean, x1, x2, labels);
-  cpu::random_patch_pairs<T>({options.task,
-                              N,
-                              H,
-                              W,
-                              C,
-                              B,
-                              first_slot,
-                              patch,
-                              tile,
-                              static_cast<float>(options.colour_sigma),
-                              static_cast<float>(options.noise_sigma),
-                              seed,
-                              step,
-                              images.data(),
-                              mean.data(),
-                              {x1.data(), x2.data()},
-                              position ? labels.data() : nullptr});
+  const Device device = detail::common_device(op, images, mean, x1, x2, labels, step.state);
+  const seam::PatchPairsArgs<T> args{options.task,
+                                     N,
+                                     H,
+                                     W,
+                                     C,
+                                     B,
+                                     first_slot,
+                                     patch,
+                                     tile,
+                                     static_cast<float>(options.colour_sigma),
+                                     static_cast<float>(options.noise_sigma),
+                                     seed,
+                                     step.number,
+                                     step.state.data(),
+                                     images.data(),
+                                     mean.data(),
+                                     {x1.data(), x2.data()},
+                                     position ? labels.data() : nullptr};
+  detail::dispatch<T>(op, device, &cpu::random_patch_pairs<T>, &seam::OpTable<T>::random_patch_pairs, args);
 }
 
 // Square windows of x (B,H,W,C), rows = (H - window) / stride + 1 down and cols across (what is left over at the right
@@ -91,10 +106,10 @@ Tensor<T> extract_windows(const Tensor<T>& x, std::int64_t window, std::int64_t 
           stride);
   const std::int64_t B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3);
   require(H >= window && W >= window, "extract_windows: x of shape ", x.shape(), " is smaller than window ", window);
-  detail::require_on_cpu("extract_windows", x);
   const std::int64_t rows = (H - window) / stride + 1, cols = (W - window) / stride + 1;
-  Tensor<T> patches = Tensor<T>::empty({B * rows * cols, window, window, C});
-  cpu::extract_windows<T>({B, H, W, C, window, stride, rows, cols, x.data(), patches.data()});
+  Tensor<T> patches = Tensor<T>::empty({B * rows * cols, window, window, C}, x.device());
+  detail::dispatch<T>("extract_windows", x.device(), &cpu::extract_windows<T>, &seam::OpTable<T>::extract_windows,
+                      {B, H, W, C, window, stride, rows, cols, x.data(), patches.data()});
   return patches;
 }
 
@@ -106,11 +121,56 @@ Tensor<T> join_windows(const Tensor<T>& patches, std::int64_t rows, std::int64_t
           "join_windows: patches must be (B*rows*cols, window, window, C), got ", patches.shape());
   require(rows >= 1 && cols >= 1 && patches.size(0) % (rows * cols) == 0, "join_windows: patches of shape ",
           patches.shape(), " are not whole grids of ", rows, " x ", cols);
-  detail::require_on_cpu("join_windows", patches);
   const std::int64_t B = patches.size(0) / (rows * cols), window = patches.size(1), C = patches.size(3);
-  Tensor<T> x = Tensor<T>::empty({B, rows * window, cols * window, C});
-  cpu::join_windows<T>({B, rows * window, cols * window, C, window, window, rows, cols, patches.data(), x.data()});
+  Tensor<T> x = Tensor<T>::empty({B, rows * window, cols * window, C}, patches.device());
+  detail::dispatch<T>("join_windows", x.device(), &cpu::join_windows<T>, &seam::OpTable<T>::join_windows,
+                      {B, rows * window, cols * window, C, window, window, rows, cols, patches.data(), x.data()});
   return x;
+}
+
+// Where pairs of patches inside crops lie in the trunk's map: rows of the maps (2 * crops, cells, cells) of two views
+// of each crop, all first views and then all second ones, with cells = (size - 32) / 2 + 1; a patch of 64 has four
+// rows, its quadrants in raster order. [0] is the first patch, from the first view, [1] the second.
+struct CropPairRows {
+  Tensor<std::int32_t> position[2], svdd[2];  // (pairs * (patch_size / 32)^2)
+};
+
+// Draws the pairs of a step inside `crops` crops of size x size pixels (seam/crop_pair.hpp), as many as labels (pairs)
+// has places; labels takes the position pairs' direction. patch_size is 32 or 64, size at least twice that. The same
+// numbers on every device.
+inline void draw_crop_rows(const CropPairRows& rows, const Tensor<std::int32_t>& labels, std::int64_t crops,
+                           std::int64_t size, std::int64_t patch_size, std::uint64_t seed, const StepNumber& step) {
+  const char* op = "draw_crop_rows";
+  require(patch_size == seam::small_patch || patch_size == seam::large_patch, op, ": patch_size must be 32 or 64, got ",
+          patch_size);
+  require(size >= 2 * patch_size && size < 65536, op, ": size must be at least twice patch_size and below 65536, got ",
+          size);
+  const std::int64_t map_cells = seam::crop_cells(size) * seam::crop_cells(size);
+  require(crops >= 1 && crops <= std::numeric_limits<std::int32_t>::max() / (2 * map_cells), op,
+          ": crops must be at least 1 and their maps below 2^31 cells, got ", crops);
+  require(step.number >= 0 && step.number < std::int64_t{1} << 43, op, ": step must be in [0, 2^43), got ",
+          step.number);
+  require(labels.rank() == 1, op, ": labels must be (pairs), got ", labels.shape());
+  const std::int64_t pairs = labels.numel(),
+                     quadrants = (patch_size / seam::small_patch) * (patch_size / seam::small_patch);
+  for (const auto* side : {&rows.position[0], &rows.position[1], &rows.svdd[0], &rows.svdd[1]})
+    require(side->shape() == Shape{pairs * quadrants}, op, ": rows must be ", Shape{pairs * quadrants}, ", got ",
+            side->shape());
+  const Device device =
+      detail::common_device(op, labels, rows.position[0], rows.position[1], rows.svdd[0], rows.svdd[1], step.state);
+  const auto memory = [](Tensor<std::int32_t> tensor) { return tensor.data(); };
+  const seam::DrawCropRowsArgs args{crops,
+                                    size,
+                                    pairs,
+                                    patch_size,
+                                    seed,
+                                    step.number,
+                                    step.state.data(),
+                                    {memory(rows.position[0]), memory(rows.position[1])},
+                                    {memory(rows.svdd[0]), memory(rows.svdd[1])},
+                                    memory(labels)};
+  if (device.is_cpu()) return cpu::draw_crop_rows(args);
+  table_of(device).draw_crop_rows(device.index, args, current_stream(device));
 }
 
 }  // namespace cuttle

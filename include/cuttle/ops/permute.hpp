@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <iterator>
 
+#include "cuttle/backend/cpu_layout.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/ops/dispatch.hpp"
 
@@ -14,9 +16,8 @@ namespace cuttle {
 template <class T>
 Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order) {
   require(static_cast<int>(order.size()) == x.rank(), "permute: ", order.size(), " dimensions for shape ", x.shape());
-  detail::require_on_cpu("permute", x);
   const int rank = x.rank();
-  std::array<std::int64_t, Shape::max_rank> x_stride{}, stride{}, index{};
+  std::array<std::int64_t, Shape::max_rank> x_stride{};
   std::int64_t below = 1;
   for (int i = rank - 1; i >= 0; --i) {
     x_stride[static_cast<std::size_t>(i)] = below;
@@ -24,25 +25,19 @@ Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order) {
   }
   Shape shape;
   std::array<bool, Shape::max_rank> seen{};
+  seam::PermuteArgs<T> args{rank, {}, {}, x.data(), nullptr};
+  static_assert(Shape::max_rank <= std::size(args.extent));
   for (int from : order) {
     require(from >= 0 && from < rank && !seen[static_cast<std::size_t>(from)], "permute: dimension ", from,
             " is repeated or not one of shape ", x.shape());
     seen[static_cast<std::size_t>(from)] = true;
-    stride[static_cast<std::size_t>(shape.rank())] = x_stride[static_cast<std::size_t>(from)];
+    args.extent[shape.rank()] = x.size(from);
+    args.stride[shape.rank()] = x_stride[static_cast<std::size_t>(from)];
     shape.push_back(x.size(from));
   }
-  Tensor<T> y = Tensor<T>::empty(shape);
-  std::int64_t from = 0;
-  for (std::int64_t to = 0; to < y.numel(); ++to) {
-    y.data()[to] = x.data()[from];
-    for (int i = rank - 1; i >= 0; --i) {
-      const auto k = static_cast<std::size_t>(i);
-      from += stride[k];
-      if (++index[k] < shape[i]) break;
-      from -= stride[k] * shape[i];
-      index[k] = 0;
-    }
-  }
+  Tensor<T> y = Tensor<T>::empty(shape, x.device());
+  args.y = y.data();
+  detail::dispatch<T>("permute", x.device(), &cpu::permute<T>, &seam::OpTable<T>::permute, args);
   return y;
 }
 

@@ -35,15 +35,10 @@ template <class T>
 Tensor<T> standardize(const Tensor<std::uint8_t>& images, const Tensor<float>& mean) {
   require(images.rank() == 4 && mean.shape() == Shape({images.size(1), images.size(2), images.size(3)}),
           "standardize: images have shape ", images.shape(), ", mean ", mean.shape());
-  detail::require_on_cpu("standardize", images, mean);
-  Tensor<T> x = Tensor<T>::empty(images.shape());
-  const std::int64_t pixels = mean.numel();
-  parallel_for(images.size(0), [&](std::int64_t n) {
-    const std::uint8_t* from = images.data() + n * pixels;
-    T* to = x.data() + n * pixels;
-    for (std::int64_t i = 0; i < pixels; ++i)
-      to[i] = (static_cast<T>(from[i]) - static_cast<T>(mean.data()[i])) / T(255);
-  });
+  const Device device = detail::common_device("standardize", images, mean);
+  Tensor<T> x = Tensor<T>::empty(images.shape(), device);
+  detail::dispatch<T>("standardize", device, &cpu::standardize<T>, &seam::OpTable<T>::standardize,
+                      {images.size(0), mean.numel(), images.data(), mean.data(), x.data()});
   return x;
 }
 
