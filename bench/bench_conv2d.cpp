@@ -1,15 +1,11 @@
-// conv2d: Google Benchmark timings of the Patch SVDD encoder (K = 32): its layers one by one, a training step over 1280
-// patches (forward, both gradients, none for the input) and the dense encoding of one 256 x 256 image; and a mode for
-// ratios on a busy machine.
+// Seconds of the Patch SVDD encoder's convolutions (K = 32): a training step over 1280 patches (forward, both
+// gradients, none for the input), or the dense encoding of one 256 x 256 image. For ratios on a busy machine:
+// peers/patch_svdd_step.py alternates it with PyTorch. bench_kernels has the layers one by one.
 //
-//   bench_conv2d [--threads=N] [--patches=N] [Google Benchmark's options]
-//   bench_conv2d --seconds step|dense fp32|winograd [rounds]    prints seconds a call, wall and process CPU, one line a
-//   round, then their medians: for a script that alternates it with peers/patch_svdd_step.py
+//   bench_conv2d [--threads=N] [--patches=N] --seconds step|dense fp32|winograd [rounds]
+//   prints seconds a call, wall and process CPU, one line a round, then their medians
 //
-// FLOP rates are of process CPU time and count a direct convolution, 2 B OH OW O R S C, whatever the method. Each run
-// first checks some outputs against the formula in double.
-#include <benchmark/benchmark.h>
-
+// Each run first checks some outputs against the formula in double.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -23,10 +19,6 @@
 #include <vector>
 
 #include "cuttle/backend/cpu_conv2d.hpp"
-
-#if defined(CUTTLE_BENCH_OPENBLAS)
-#include <cblas.h>
-#endif
 
 namespace {
 
@@ -59,10 +51,6 @@ Conv2dShape layer_shape(int index, std::int64_t B, std::int64_t size, Math math)
           math};
 }
 
-double flop(const Conv2dShape& s) {
-  return 2.0 * static_cast<double>(s.B * s.OH * s.OW) * static_cast<double>(s.O * s.R * s.S * s.C);
-}
-
 Tensor<float> normal(const cuttle::Shape& shape, double deviation) {
   static std::mt19937 generator(1);
   std::normal_distribution<float> distribution(0, static_cast<float>(deviation));
@@ -84,10 +72,11 @@ struct Layer {
         dweight(Tensor<float>::zeros(weight.shape())),
         dbias(Tensor<float>::zeros(bias.shape())) {}
 
-  void forward() { cuttle::cpu::conv2d<float>({s, x.data(), weight.data(), bias.data(), y.data()}); }
+  void forward() { cuttle::cpu::conv2d<float>({s, x.data(), weight.data(), bias.data(), y.data(), nullptr, 0}); }
   void backward(float* dx, bool parameters) {
     cuttle::cpu::conv2d_backward<float>({s, x.data(), weight.data(), y.data(), dy.data(), dx,
-                                         parameters ? dweight.data() : nullptr, parameters ? dbias.data() : nullptr});
+                                         parameters ? dweight.data() : nullptr, parameters ? dbias.data() : nullptr,
+                                         nullptr, 0});
   }
 
   void check() const {
@@ -138,40 +127,10 @@ class Encoder {
     }
   }
 
-  double forward_flop() const {
-    double sum = 0;
-    for (const Layer& layer : layers_) sum += flop(layer.s);
-    return sum;
-  }
-  double step_flop() const { return 3 * forward_flop() - flop(layers_.front().s); }
-
  private:
   std::vector<Layer> layers_;
   Tensor<float> gradient_;
 };
-
-void report(benchmark::State& state, double flops) {
-  state.counters["FLOP"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
-}
-
-enum class Pass { forward, data_gradient, weight_gradient };
-
-void run_layer(benchmark::State& state, int index, Pass pass, Math math) {
-  constexpr std::int64_t sizes[layer_count] = {32, 15, 13, 11, 9, 7, 5, 3};
-  const Conv2dShape s = layer_shape(index, patches, sizes[index], math);
-  Layer layer(s, normal({s.B, s.H, s.W, s.C}, 1));
-  layer.forward();
-  layer.check();
-  layer.dy = normal(layer.y.shape(), 1);
-  auto dx = Tensor<float>::empty(layer.x.shape());
-  for ([[maybe_unused]] auto _ : state) {
-    if (pass == Pass::forward)
-      layer.forward();
-    else
-      layer.backward(pass == Pass::data_gradient ? dx.data() : nullptr, pass == Pass::weight_gradient);
-  }
-  report(state, flop(s));
-}
 
 double cpu_seconds() {
   timespec time;
@@ -206,55 +165,6 @@ int print_seconds(std::string_view what, Math math, int rounds) {
   return 0;
 }
 
-void register_all() {
-  for (Math math : {Math::fp32, Math::winograd}) {
-    const std::string mode = math == Math::fp32 ? "fp32" : "winograd";
-    for (int i = 0; i < layer_count; ++i)
-      for (Pass pass : {Pass::forward, Pass::data_gradient, Pass::weight_gradient}) {
-        if (pass == Pass::data_gradient && i == 0) continue;
-        if (math == Math::winograd && !cuttle::cpu::winograd_supported(layer_shape(i, patches, 15 - 2 * (i - 1), math)))
-          continue;
-        const char* names[] = {"forward", "data_gradient", "weight_gradient"};
-        benchmark::RegisterBenchmark(
-            cuttle::concat("conv2d/", mode, "/layer", i + 1, "/", names[static_cast<int>(pass)]).c_str(),
-            [=](benchmark::State& state) { run_layer(state, i, pass, math); })
-            ->MeasureProcessCPUTime()
-            ->Unit(benchmark::kMillisecond);
-      }
-    benchmark::RegisterBenchmark(cuttle::concat("conv2d/", mode, "/step").c_str(),
-                                 [=](benchmark::State& state) {
-                                   Encoder encoder(patches, 32, math);
-                                   encoder.step();
-                                   for ([[maybe_unused]] auto _ : state) encoder.step();
-                                   report(state, encoder.step_flop());
-                                 })
-        ->MeasureProcessCPUTime()
-        ->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark(cuttle::concat("conv2d/", mode, "/dense").c_str(),
-                                 [=](benchmark::State& state) {
-                                   Encoder encoder(1, 256, math);
-                                   for ([[maybe_unused]] auto _ : state) encoder.forward();
-                                   report(state, encoder.forward_flop());
-                                 })
-        ->MeasureProcessCPUTime()
-        ->Unit(benchmark::kMillisecond);
-  }
-#if defined(CUTTLE_BENCH_OPENBLAS)
-  benchmark::RegisterBenchmark("peer/openblas_sgemm_2048",
-                               [](benchmark::State& state) {
-                                 constexpr int n = 2048;
-                                 const auto a = normal({n, n}, 1), b = normal({n, n}, 1);
-                                 auto c = Tensor<float>::empty({n, n});
-                                 for ([[maybe_unused]] auto _ : state)
-                                   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n,
-                                               b.data(), n, 0, c.data(), n);
-                                 report(state, 2.0 * n * n * n);
-                               })
-      ->MeasureProcessCPUTime()
-      ->Unit(benchmark::kMillisecond);
-#endif
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -275,13 +185,8 @@ int main(int argc, char** argv) {
       return print_seconds(rest[2], math == "fp32" ? Math::fp32 : Math::winograd,
                            rest.size() > 4 ? std::max(1, std::atoi(rest[4])) : 5);
     }
-    int count = static_cast<int>(rest.size());
-    rest.push_back(nullptr);
-    benchmark::Initialize(&count, rest.data());
-    if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 1;
-    register_all();
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    std::cerr << "bench_conv2d [--threads=N] [--patches=N] --seconds step|dense fp32|winograd [rounds]\n";
+    return 2;
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';
     return 1;

@@ -21,6 +21,14 @@ target_link_libraries(cuttle_own_flags INTERFACE cuttle::cuttle $<$<BOOL:${CUTTL
 # A program of this project from one or more sources.
 function(cuttle_add_program name)
   add_executable(${name} ${ARGN})
-  target_link_libraries(${name} PRIVATE cuttle_own_flags)
+  target_link_libraries(${name} PRIVATE cuttle_own_flags $<$<BOOL:${CUTTLE_CUDA}>:cuttle_own_cuda>)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}")
 endfunction()
+
+# The CUDA part for this project's own programs: one shared copy of its kernels for all of them.
+if(TARGET cuttle_cuda)
+  file(GENERATE OUTPUT "${CMAKE_BINARY_DIR}/own_cuda.cpp" CONTENT "")
+  add_library(cuttle_own_cuda SHARED "${CMAKE_BINARY_DIR}/own_cuda.cpp")
+  target_link_libraries(cuttle_own_cuda PRIVATE cuttle::cuda)
+  target_link_options(cuttle_own_cuda INTERFACE "LINKER:-u,cuttle_cuda_linked")
+endif()

@@ -8,34 +8,16 @@
 #include <limits>
 
 #include "cuttle/seam/args.hpp"
+#include "kernels/activation_value.cuh"
+#include "kernels/indexing.cuh"
 #include "kernels/vocab.cuh"
 
 namespace cuttle::kernels {
 
-// --- the activation, forwards and backwards -------------------------------------------------------------------------
-
-// act(z); tanh in double, because near +-1 its gradient keeps no digit that y has lost.
-template <class T>
-CUTTLE_DEVICE T activate(T z, seam::Activation activation, T slope) {
-  if (activation == seam::Activation::relu) return z < T(0) ? T(0) : z;
-  if (activation == seam::Activation::leaky_relu) return z < T(0) ? slope * z : z;
-  if (activation == seam::Activation::tanh) return static_cast<T>(tanh(static_cast<double>(z)));
-  return z;
-}
-
-// dy * act'(z), where act' is taken from y = act(z).
-template <class T>
-CUTTLE_DEVICE T activation_gradient(T dy, T y, seam::Activation activation, T slope) {
-  if (activation == seam::Activation::relu) return T(0) < y ? dy : T(0);
-  if (activation == seam::Activation::leaky_relu) return T(0) < y ? dy : slope * dy;
-  if (activation == seam::Activation::tanh) return fma(-(dy * y), y, dy);
-  return dy;
-}
-
 // --- a tile of a matrix product -------------------------------------------------------------------------------------
 
-// sum[i][j] += sum_k a(line_a, k) * b(line_b, k), by 256 threads for rows x columns lines, 4 x 4 of them a thread. Slices
-// of 16 k go through shared memory, the next one on its way in registers while one is multiplied.
+// sum[i][j] += sum_k a(line_a, k) * b(line_b, k), by 256 threads for rows x columns lines, 4 x 4 of them a thread.
+// Slices of 16 k go through shared memory, the next one on its way in registers while one is multiplied.
 constexpr int conv_threads = 256, conv_slice = 16;
 
 // Which elements of a slice a thread brings: it strides along k where those are neighbours in memory, else along lines.
@@ -106,8 +88,8 @@ CUTTLE_DEVICE void conv_multiply(const A& a, const B& b, int first, int last, Sh
 }
 
 // --- the operands of the three products -----------------------------------------------------------------------------
-// Each has lines from `first_line` on and an index k; beyond either's end there are zeros. Sizes are ints: the launchers
-// see to it that they fit.
+// Each has lines from `first_line` on and an index k; beyond either's end there are zeros. Sizes are ints: the
+// launchers see to it that they fit.
 
 struct ConvSizes {
   int H, W, C, O, R, S, OH, OW, stride, padding, dilation;
@@ -276,7 +258,8 @@ struct ConvInputTaps {
 // layout: x (B,H,W,C), weight (O,R*S*C), bias (O) or null, y (B*OH*OW,O); y aliases nothing
 // launch: grid (ceil(B*OH*OW / rows), ceil(O / columns)), block 256; shared 16 * (rows + columns + 8) elements
 // order:  one thread sums an output over k ascending by fma, then adds the bias; deterministic
-// limits: B*H*W, B*OH*OW, R*S*C, R*S*O and O*R*S*C below 2^31; a weight that is not finite reaches outputs where its tap
+// limits: B*H*W, B*OH*OW, R*S*C, R*S*O and O*R*S*C below 2^31; a weight that is not finite reaches outputs where its
+// tap
 //         is in the padding, too; no pixels: nothing is launched
 // cost:   2*B*OH*OW*O*R*S*C flops; bound by float32 fma and by shared memory (8 elements read for 16 fma)
 template <class T, int rows, int columns>
@@ -297,11 +280,12 @@ CUTTLE_KERNEL conv2d_forward(seam::Conv2dArgs<T> args, ConvSizes n) {
       const int pixel = first_pixel + thread / wide * 4 + i, o = first_o + thread % wide * 4 + j;
       if (pixel >= n.pixels || o >= n.O) continue;
       const T z = args.bias ? sum[i][j] + bias[o] : sum[i][j];
-      y[static_cast<std::int64_t>(pixel) * n.O + o] = activate(z, args.shape.activation, slope);
+      y[static_cast<std::int64_t>(pixel) * n.O + o] = activated(z, args.shape.activation, slope);
     }
 }
 
-// op:     dx[q,c] = sum_k out[q,k] * weight[o,r,s,c] with k = (r,s,o), out[q,k] the dz of the output pixel whose tap (r,s)
+// op:     dx[q,c] = sum_k out[q,k] * weight[o,r,s,c] with k = (r,s,o), out[q,k] the dz of the output pixel whose tap
+// (r,s)
 //         meets input pixel q, zero where there is none
 // layout: dz (B*OH*OW,O), weight (O,R,S,C), dx (B*H*W,C)
 // launch: grid (ceil(B*H*W / rows), ceil(C / columns)), block 256; shared 16 * (rows + columns + 8) elements
@@ -316,7 +300,8 @@ CUTTLE_KERNEL conv2d_data_gradient(seam::Conv2dBackwardArgs<T> args, const T* dz
   const int first_pixel = static_cast<int>(blockIdx.x) * rows, first_c = static_cast<int>(blockIdx.y) * columns;
   T sum[4][4] = {};
   conv_multiply<T>(ConvOutputGradient<T, rows>(n, dz, first_pixel),
-                   ConvWeightTransposed<T, columns>(n, args.weight, first_c), 0, n.R * n.S * n.O, a_slice, b_slice, sum);
+                   ConvWeightTransposed<T, columns>(n, args.weight, first_c), 0, n.R * n.S * n.O, a_slice, b_slice,
+                   sum);
 
   const Global<T> dx = args.dx;
   for (int i = 0; i < 4; ++i)
@@ -329,7 +314,8 @@ CUTTLE_KERNEL conv2d_data_gradient(seam::Conv2dBackwardArgs<T> args, const T* dz
 // op:     partial[g,o,k] = sum of dz[p,o] * in[p,k] over the pixels p of group g, k = (r,s,c)
 // layout: dz (B*OH*OW,O), x (B,H,W,C), partial (groups,O,R*S*C)
 // launch: grid (ceil(R*S*C / columns), ceil(O / rows), groups), block 256; shared 16 * (rows + columns + 8) elements
-// order:  a group is `group_pixels` neighbouring pixels, summed by one thread in ascending order by fma; conv2d_add_groups
+// order:  a group is `group_pixels` neighbouring pixels, summed by one thread in ascending order by fma;
+// conv2d_add_groups
 //         adds the groups up in ascending order; deterministic
 // limits: as conv2d_forward
 // cost:   2*B*OH*OW*O*R*S*C flops, and the partial sums written and read once
@@ -390,8 +376,7 @@ template <class T>
 CUTTLE_KERNEL conv2d_add_groups(const T* partial_sums, T* sums, int groups, std::int64_t n) {
   const Global<const T> partial = partial_sums;
   const Global<T> to = sums;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
-       i += std::int64_t{gridDim.x} * blockDim.x) {
+  for (std::int64_t i = thread_index(); i < n; i += thread_count()) {
     T sum = 0;
     for (int g = 0; g < groups; ++g) sum += partial[g * n + i];
     to[i] += sum;
@@ -409,8 +394,7 @@ CUTTLE_KERNEL conv2d_activation_gradient(const T* dy_of, const T* y_of, T* dz_of
                                          seam::Activation activation, T slope) {
   const Global<const T> dy = dy_of, y = y_of;
   const Global<T> dz = dz_of;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
-       i += std::int64_t{gridDim.x} * blockDim.x)
+  for (std::int64_t i = thread_index(); i < n; i += thread_count())
     dz[i] = activation_gradient(dy[i], y[i], activation, slope);
 }
 
@@ -425,9 +409,8 @@ CUTTLE_KERNEL conv2d_bias_activation(T* y_of, const T* bias_of, std::int64_t n, 
                                      seam::Activation activation, T slope) {
   const Global<T> y = y_of;
   const Global<const T> bias = bias_of;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
-       i += std::int64_t{gridDim.x} * blockDim.x)
-    y[i] = activate(bias_of ? y[i] + bias[i % O] : y[i], activation, slope);
+  for (std::int64_t i = thread_index(); i < n; i += thread_count())
+    y[i] = activated(bias_of ? y[i] + bias[i % O] : y[i], activation, slope);
 }
 
 // --- launching them -------------------------------------------------------------------------------------------------
@@ -471,9 +454,19 @@ inline ConvSizes conv_sizes(const seam::Conv2dShape& s) {
   fits(s.O * s.R * s.S * s.C);
   // Where a tap can reach: coordinates in the padded image.
   fits((std::max(s.H, s.W) + 2 * s.padding) + s.dilation * std::max(s.R, s.S));
-  return {fits(s.H),  fits(s.W),      fits(s.C),       fits(s.O),        fits(s.R),
-          fits(s.S),  fits(s.OH),     fits(s.OW),      fits(s.stride),   fits(s.padding),
-          fits(s.dilation), fits(s.B * s.OH * s.OW), fits(s.B * s.H * s.W)};
+  return {fits(s.H),
+          fits(s.W),
+          fits(s.C),
+          fits(s.O),
+          fits(s.R),
+          fits(s.S),
+          fits(s.OH),
+          fits(s.OW),
+          fits(s.stride),
+          fits(s.padding),
+          fits(s.dilation),
+          fits(s.B * s.OH * s.OW),
+          fits(s.B * s.H * s.W)};
 }
 
 inline unsigned conv_tiles(int n, int tile) { return static_cast<unsigned>((n + tile - 1) / tile); }
@@ -539,8 +532,8 @@ void launch_conv2d_bias_activation(const seam::Conv2dArgs<T>& args, seam::Stream
   const seam::Conv2dShape& s = args.shape;
   if (!args.bias && s.activation == seam::Activation::none) return;
   const std::int64_t n = s.B * s.OH * s.OW * s.O;
-  launch("conv2d", &conv2d_bias_activation<T>, blocks_for(n, conv_threads), conv_threads, 0, stream, args.y, args.bias, n,
-         s.O, s.activation, static_cast<T>(s.slope));
+  launch("conv2d", &conv2d_bias_activation<T>, blocks_for(n, conv_threads), conv_threads, 0, stream, args.y, args.bias,
+         n, s.O, s.activation, static_cast<T>(s.slope));
 }
 
 template <class T>

@@ -2,6 +2,9 @@
 // because a 64-bit division costs a thread several times as much as the element it finds.
 #pragma once
 
+#include <cstdint>
+#include <limits>
+
 #include "kernels/vocab.cuh"
 
 namespace cuttle::kernels {
@@ -20,15 +23,24 @@ bool aligned(const Pointers*... pointers) {
   return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
-// Four values at p, a multiple of 4 * sizeof(T), as packs.
-template <class T, class Pointer>
-CUTTLE_DEVICE void store_four(Pointer p, const T (&values)[4]) {
-  constexpr int N = pack_size<T> < 4 ? pack_size<T> : 4;
-  for (int first = 0; first < 4; first += N) {
+// Values at p, a multiple of 16 bytes or of all of them, in packs.
+template <class Pointer, class T, int n>
+CUTTLE_DEVICE void store_values(Pointer p, const T (&values)[n]) {
+  constexpr int N = pack_size<T> < n ? pack_size<T> : n;
+  static_assert(n % N == 0);
+#pragma unroll
+  for (int first = 0; first < n; first += N) {
     Pack<T, N> pack;
     for (int i = 0; i < N; ++i) pack.at[i] = values[first + i];
     store_pack(p + first, pack);
   }
+}
+
+// How many bits are set.
+CUTTLE_DEVICE int popcount(unsigned bits) {
+  bits -= bits >> 1 & 0x55555555u;
+  bits = (bits & 0x33333333u) + (bits >> 2 & 0x33333333u);
+  return static_cast<int>(((bits + (bits >> 4)) & 0x0F0F0F0Fu) * 0x01010101u >> 24);
 }
 
 // Calls body(n as std::uint32_t) where every number up to n, and a grid's stride more, fits; else body(n).

@@ -38,6 +38,8 @@ constexpr unsigned full_mask = 0xFFFFFFFFu;
 template <class T>
 using Global = T* __restrict__;
 template <class T>
+using MayAlias = T*;  // a Global that may point where another one does
+template <class T>
 using Shared = T*;
 template <class To, class From>
 CUTTLE_DEVICE Shared<To> shared_cast(From* p) {

@@ -38,6 +38,14 @@ without_outsiders() {
   ! grep -nE '^ *# *include +["<](cuda|cublas|cudnn|CLI|nlohmann|catch2|kernels/|tests/|iostream)' /dev/null "$@"
 }
 
+# Kernels stand on the seam and on each other, and what CUDA has they get from vocab.cuh, so that the emulator can stand
+# in for it; the two that wrap a library of CUDA's apart.
+kernels_layered() {
+  ! grep -nE '^ *# *include +["<]' /dev/null "$@" |
+    grep -vE 'include +("kernels/[a-z0-9_/]+\.cuh"|"cuttle/seam/[a-z_]+\.(hpp|inl)"|<[a-z_]+>)|kernels/vocab\.cuh:' |
+    grep -vE '/(conv2d_cudnn\.cuh:.*<cudnn\.h>|matmul_cublas\.cuh:.*<cublas_v2\.h>)'
+}
+
 # Errors are exceptions.
 without_exit() {
   ! sed 's|//.*||' "$@" | grep -nE '\b(exit|abort|_Exit|quick_exit|printf|puts|assert)\(|\bstd::c(out|err)\b'
@@ -59,6 +67,8 @@ for folder in $(printf '%s\n' "${headers[@]}" | grep -oE '^include/cuttle/[a-z_]
   check "the arrows of $folder" layered "$folder" $(printf '%s\n' "${headers[@]}" | grep "/cuttle/$folder/")
 done
 check "Eigen in the backend alone" without_eigen "${outside_backend[@]}"
+mapfile -t kernels < <(find kernels -name '*.cuh' -o -name '*.cu' | sort)
+check "the arrows of kernels" kernels_layered "${kernels[@]}"
 check "no header from outside" without_outsiders "${headers[@]}"
 check "no exit, abort, assert or print" without_exit "${headers[@]}"
 check "cuttle.hpp names every header that needs no stb" umbrella_is_complete
@@ -73,5 +83,8 @@ plant '# include <Eigen/Core>'
 check_fails "Eigen outside the backend is found" without_eigen "$scratch/planted.hpp"
 plant '#include <cuda_runtime.h>'
 check_fails "a CUDA header is found" without_outsiders "$scratch/planted.hpp"
+check_fails "a CUDA header in a kernel is found" kernels_layered "$scratch/planted.hpp"
+plant '#include "cuttle/core/tensor.hpp"'
+check_fails "a kernel that includes more than the seam is found" kernels_layered "$scratch/planted.hpp"
 plant 'inline void stop() { std::exit(1); }'
 check_fails "an exit is found" without_exit "$scratch/planted.hpp"

@@ -5,6 +5,7 @@
 #include "cuttle/models/patch_svdd.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/devices.hpp"
 #include "tests/support/random_tensor.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -39,7 +40,8 @@ std::vector<float> values_of(PatchSvddNetworks<float>& networks) {
   std::vector<float> values;
   networks.parameters(
       [&](const std::string&, nn::Parameter<float>& parameter) {
-        values.insert(values.end(), parameter.value.span().begin(), parameter.value.span().end());
+        const Tensor<float> value = parameter.value.to(Device::cpu());
+        values.insert(values.end(), value.span().begin(), value.span().end());
       },
       "");
   return values;
@@ -199,6 +201,77 @@ TEST_CASE("PatchSvddTrainer: no allocation after the first steps, and a loss tha
       },
       "");
   CHECK_THROWS_WITH(trainer.step(), contains("position loss at K=64") && contains("step 4"));
+}
+
+TEST_CASE("PatchSvddTrainer: on another device five replays of the recorded step are five eager ones, to the bit") {
+  const auto images = pictures(3, 128, 6);
+  const auto mean = mean_image(images);
+  PatchSvddRecipe recipe = short_recipe();
+  recipe.steps = 7;
+  recipe.batch = 1;
+  recipe.warmup = 3;
+  const auto check = [&](Device device) {
+    PatchSvddTrainer<float> trainer(images, mean, recipe, 5, device);
+    std::vector<PatchSvddLosses> losses;
+    for (int step = 0; step < 2; ++step) losses.push_back(trainer.step());
+    const auto before = pool_statistics(device).allocations;
+    while (trainer.steps() < recipe.steps) losses.push_back(trainer.step());
+    CHECK(pool_statistics(device).allocations == before);
+
+    const auto eager = [&](Device where) {
+      PatchSvddNetworks<float> networks{nn::Initializer(5, recipe.initialisation)};
+      networks.encoder.set_math(recipe.math);
+      nn::ParameterArena<float> arena(networks, where);
+      auto m = Tensor<float>::zeros(arena.values().shape(), where), v = m.clone();
+      const auto run = [&](auto batch) {
+        Tape<float> tape;
+        for (std::int64_t step = 0; step < recipe.steps; ++step) {
+          arena.zero_grad();
+          batch.draw(images.to(where), mean.to(where), 5, step);
+          const PatchSvddLosses found = patch_svdd_losses(networks, batch, recipe.lambda, &tape).losses();
+          tape.clear();
+          adam(arena.values(), arena.grads(), m, v, step + 1, {.learning_rate = recipe.rate_at(step)});
+          const PatchSvddLosses& replayed = losses[static_cast<std::size_t>(step)];
+          if (where == device) {
+            CHECK(found.total == replayed.total);
+            CHECK(found.accuracy_small == replayed.accuracy_small);
+          } else if (step == 0) {  // later ones follow the rounding of the first update
+            CHECK(found.total == cuttle_test::Approx(replayed.total).epsilon(1e-5));
+          }
+        }
+      };
+      if (recipe.crops)
+        run(PatchSvddCropBatch<float>(*recipe.crops, where));
+      else
+        run(PatchSvddBatch<float>(recipe.batch, where));
+      return values_of(networks);
+    };
+    CHECK(eager(device) == values_of(trainer.networks()));
+    eager(Device::cpu());
+  };
+  if (cuttle_test::every_device().size() == 1) CUTTLE_SKIP("no other device is here");
+  for (const Device device : cuttle_test::every_device()) {
+    if (device.is_cpu()) continue;
+    check(device);
+    recipe.crops = PatchSvddCropOptions{.crops = 1, .size = 128, .pairs = 8};
+    check(device);
+  }
+}
+
+TEST_CASE("PatchSvdd: another device gives the CPU's maps, and a model saved there is the same file") {
+  const auto train = pictures(2, 80, 8), test = pictures(1, 80, 11);
+  const cuttle_test::TemporaryFolder folder;
+  PatchSvdd model = small_model(train, 150);
+  const Tensor<float> maps = model.maps_of(test);
+  const auto path = folder.path() / "model.safetensors", again = folder.path() / "again.safetensors";
+  model.save(path);
+  for (const Device device : cuttle_test::every_device()) {
+    model.move_to(device);
+    CHECK_CLOSE(model.maps_of(test), maps, {1e-5, 0});
+    model.save(again);
+    CHECK(bytes_of(path) == bytes_of(again));
+    for (const float x : small_model(train).maps_of(train).span()) REQUIRE(x == 0);
+  }
 }
 
 TEST_CASE("PatchSvddRecipe: rates over the steps") {

@@ -9,10 +9,13 @@
 #include "cuttle/ops/elementwise.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/devices.hpp"
 #include "tests/support/random_tensor.hpp"
 #include "tests/support/shared.hpp"
 
 using namespace cuttle;
+using cuttle_test::on_every_device;
+using cuttle_test::same_bits;
 
 namespace {
 
@@ -60,39 +63,51 @@ TEMPLATE_TEST_CASE("distribute_scores is the mean over covering patches", "", fl
   const Case cases[] = {{1, 1, 1, 1, 1, 1, 1},         {2, 1, 1, 5, 3, 5, 5},        {1, 3, 4, 6, 2, 10, 12},
                         {3, 5, 2, 7, 3, 19, 10},       {1, 4, 3, 7, 3, 18, 14},      {2, 3, 3, 4, 4, 12, 12},
                         {1, 3, 2, 2, 5, 15, 10},       {1, 2, 3, 3, 6, 13, 20},      {1, 1, 1, 3, 1, 9, 11},
-                        {1, 13, 17, 64, 16, 256, 320}, {1, 26, 18, 32, 4, 133, 101}, {0, 2, 2, 4, 4, 8, 8}};
+                        {1, 13, 17, 64, 16, 256, 320}, {1, 26, 18, 32, 4, 133, 101}, {0, 2, 2, 4, 4, 8, 8},
+                        {1, 2, 3, 3, 150, 160, 401},   {2, 1, 3, 3, 150, 5, 400},    {1, 9, 140, 2, 1, 10, 141},
+                        {1, 1, 1, 3, 1 << 30, 9, 301}, {1, 2, 30, 40, 7, 47, 252}};
   for (const Case& c : cases) {
     INFO("I " << c.I << ", J " << c.J << ", patch_size " << c.patch_size << ", stride " << c.stride);
     const auto scores = cuttle_test::uniform_tensor<TestType>({c.B, c.I, c.J}, 4, 0.5, 1.5);
-    const auto maps = distribute_scores(scores, c.patch_size, c.stride, c.H, c.W);
+    const auto on_cpu = distribute_scores(scores, c.patch_size, c.stride, c.H, c.W);
     // One rounding to T; the double sums of up to 64 * 64 terms differ in order only.
     const double tolerance = std::is_same_v<TestType, float> ? 6e-8 : 1e-14;
-    CHECK_CLOSE(maps, expected_maps(scores, c.patch_size, c.stride, c.H, c.W), {tolerance});
+    CHECK_CLOSE(on_cpu, expected_maps(scores, c.patch_size, c.stride, c.H, c.W), {tolerance});
+    on_every_device([&](Device device) {
+      CHECK(same_bits(distribute_scores(scores.to(device), c.patch_size, c.stride, c.H, c.W), on_cpu));
+    });
   }
 }
 
 TEST_CASE("distribute_scores: hand-computed, with pixels that no patch covers") {
-  const auto scores = Tensor<float>::from({1, 1, 2}, {2.0f, 6.0f});
-  CHECK_CLOSE(distribute_scores(scores, 2, 1, 2, 4), Tensor<float>::from({1, 2, 4}, {2, 4, 6, 6, 2, 4, 6, 6}), {});
-  // Patches at columns 0-1 and 4-5: column 2 is nearer to the left one, 3 to the right one, 6 and row 2 are beyond.
-  CHECK_CLOSE(distribute_scores(scores, 2, 4, 3, 7),
-              Tensor<float>::from({1, 3, 7}, {2, 2, 2, 6, 6, 6, 6, 2, 2, 2, 6, 6, 6, 6, 2, 2, 2, 6, 6, 6, 6}), {});
-  // A gap of three pixels: the middle one is as near to both and takes the left.
-  CHECK_CLOSE(distribute_scores(scores, 1, 4, 1, 5), Tensor<float>::from({1, 1, 5}, {2, 2, 2, 6, 6}), {});
+  on_every_device([](Device device) {
+    const auto scores = Tensor<float>::from({1, 1, 2}, {2.0f, 6.0f}).to(device);
+    CHECK_CLOSE(distribute_scores(scores, 2, 1, 2, 4), Tensor<float>::from({1, 2, 4}, {2, 4, 6, 6, 2, 4, 6, 6}), {});
+    // Patches at columns 0-1 and 4-5: column 2 is nearer to the left one, 3 to the right one, 6 and row 2 are beyond.
+    CHECK_CLOSE(distribute_scores(scores, 2, 4, 3, 7),
+                Tensor<float>::from({1, 3, 7}, {2, 2, 2, 6, 6, 6, 6, 2, 2, 2, 6, 6, 6, 6, 2, 2, 2, 6, 6, 6, 6}), {});
+    // A gap of three pixels: the middle one is as near to both and takes the left.
+    CHECK_CLOSE(distribute_scores(scores, 1, 4, 1, 5), Tensor<float>::from({1, 1, 5}, {2, 2, 2, 6, 6}), {});
+  });
 }
 
 TEST_CASE("distribute_scores: a constant stays, a NaN reaches its patch alone") {
-  auto scores = Tensor<float>::full({1, 57, 57}, 0.7f);
-  const auto constant = distribute_scores(scores, 32, 4, 256, 256);
-  CHECK_CLOSE(constant, Tensor<float>::full({1, 256, 256}, 0.7f), {});
-  scores.data()[10 * 57 + 20] = std::numeric_limits<float>::quiet_NaN();
-  const auto maps = distribute_scores(scores, 32, 4, 256, 256);
-  for (std::int64_t y = 0; y < 256; ++y)
-    for (std::int64_t x = 0; x < 256; ++x) {
-      const bool inside = y >= 40 && y < 72 && x >= 80 && x < 112;
-      REQUIRE(std::isnan(maps.data()[y * 256 + x]) == inside);
-    }
-  CHECK(std::isnan(max_over_pixels(maps).item()));
+  on_every_device([](Device device) {
+    auto scores = Tensor<float>::full({1, 57, 57}, 0.7f);
+    const auto constant = distribute_scores(scores.to(device), 32, 4, 256, 256);
+    CHECK_CLOSE(constant, Tensor<float>::full({1, 256, 256}, 0.7f), {});
+    scores.data()[10 * 57 + 20] = std::numeric_limits<float>::quiet_NaN();
+    const auto on_device = distribute_scores(scores.to(device), 32, 4, 256, 256);
+    const auto maps = on_device.to(Device::cpu());
+    std::int64_t wrong = 0;
+    for (std::int64_t y = 0; y < 256; ++y)
+      for (std::int64_t x = 0; x < 256; ++x) {
+        const bool inside = y >= 40 && y < 72 && x >= 80 && x < 112;
+        wrong += std::isnan(maps.data()[y * 256 + x]) != inside;
+      }
+    CHECK(wrong == 0);
+    CHECK(std::isnan(max_over_pixels(on_device).item()));
+  });
 }
 
 TEST_CASE("distribute_scores: the same bits for any number of threads") {
@@ -106,29 +121,35 @@ TEST_CASE("distribute_scores: the same bits for any number of threads") {
 }
 
 TEMPLATE_TEST_CASE("products of maps and max_over_pixels", "", float, double) {
-  const std::int64_t H = GENERATE(1, 3), W = GENERATE(1, 15, 16, 33, 515);
+  const std::int64_t H = GENERATE(1, 3), W = GENERATE(1, 15, 16, 33, 515, 2500);
   const auto a = cuttle_test::uniform_tensor<TestType>({3, H, W}, 4, 0.5, 1.5);
   auto b = cuttle_test::uniform_tensor<TestType>({3, H, W}, 4, 0.5, 1.5);
   for (std::int64_t i = 0; i < b.numel(); ++i) b.data()[i] -= TestType(1.1);  // negative maxima too
-  const auto product = multiply(a, b);
-  const auto largest = max_over_pixels(b);
-  CHECK(largest.shape() == Shape{3});
-  for (std::int64_t image = 0; image < 3; ++image) {
-    TestType expected = -std::numeric_limits<TestType>::infinity();
-    for (std::int64_t i = image * H * W; i < (image + 1) * H * W; ++i) {
-      REQUIRE(product.data()[i] == a.data()[i] * b.data()[i]);
-      expected = std::max(expected, b.data()[i]);
+  on_every_device([&](Device device) {
+    const auto product = multiply(a.to(device), b.to(device)).to(Device::cpu());
+    const auto largest = max_over_pixels(b.to(device)).to(Device::cpu());
+    CHECK(largest.shape() == Shape{3});
+    for (std::int64_t image = 0; image < 3; ++image) {
+      TestType expected = -std::numeric_limits<TestType>::infinity();
+      bool equal = true;
+      for (std::int64_t i = image * H * W; i < (image + 1) * H * W; ++i) {
+        equal = equal && product.data()[i] == a.data()[i] * b.data()[i];
+        expected = std::max(expected, b.data()[i]);
+      }
+      CHECK(equal);
+      CHECK(largest.data()[image] == expected);
     }
-    CHECK(largest.data()[image] == expected);
-    // Wherever the largest value or a NaN is, it is found.
-    for (std::int64_t at : {std::int64_t{0}, H * W / 2, H * W - 1}) {
-      auto map = b.slice(image, image + 1).clone();
+    // Wherever the largest value or a NaN is, it is found; the last of a block's threads have 511, 1023 or 2047.
+    for (std::int64_t at :
+         {std::int64_t{0}, H * W / 2, H * W - 1, std::int64_t{511}, std::int64_t{1023}, std::int64_t{2047}}) {
+      if (at >= H * W) continue;
+      auto map = b.slice(1, 2).clone();
       map.data()[at] = 2;
-      CHECK(max_over_pixels(map).item() == 2);
+      CHECK(max_over_pixels(map.to(device)).item() == 2);
       map.data()[at] = std::numeric_limits<TestType>::quiet_NaN();
-      CHECK(std::isnan(max_over_pixels(map).item()));
+      CHECK(std::isnan(max_over_pixels(map.to(device)).item()));
     }
-  }
+  });
 }
 
 TEST_CASE("distribute_scores agrees with the reference's maps") {

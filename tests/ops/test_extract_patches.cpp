@@ -2,28 +2,24 @@
 
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <set>
 
 #include "cuttle/core/random.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/devices.hpp"
 #include "tests/support/every_isa.hpp"
 #include "tests/support/random_tensor.hpp"
 
 using namespace cuttle;
 using cuttle_test::integer_tensor;
+using cuttle_test::on_every_device;
 using cuttle_test::on_every_isa;
+using cuttle_test::same_bits;
 using cuttle_test::uniform_tensor;
 
 namespace {
-
-template <class T>
-bool same_bits(const Tensor<T>& a, const Tensor<T>& b) {
-  return a.shape() == b.shape() &&
-         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.numel()) * sizeof(T)) == 0;
-}
 
 template <class T>
 struct Batch {
@@ -33,10 +29,12 @@ struct Batch {
 
 template <class T>
 Batch<T> draw(const Tensor<std::uint8_t>& images, const Tensor<float>& mean, const PatchPairOptions& options,
-              std::int64_t B, std::uint64_t seed, std::int64_t step, std::int64_t first_slot = 0) {
+              std::int64_t B, std::uint64_t seed, const StepNumber& step, std::int64_t first_slot = 0) {
   const std::int64_t side = options.patch_size / options.tile_size;
   const Shape shape{B * side * side, options.tile_size, options.tile_size, images.size(3)};
-  Batch<T> batch{Tensor<T>::full(shape, T(99)), Tensor<T>::full(shape, T(99)), Tensor<std::int32_t>::full({B}, 99)};
+  const Device device = images.device();
+  Batch<T> batch{Tensor<T>::full(shape, T(99), device), Tensor<T>::full(shape, T(99), device),
+                 Tensor<std::int32_t>::full({B}, 99, device)};
   random_patch_pairs(images, mean, options, seed, step, batch.x1, batch.x2, batch.labels, first_slot);
   return batch;
 }
@@ -246,6 +244,39 @@ TEST_CASE("random_patch_pairs: the same bits for any threads, instruction set an
   set_num_threads(static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+TEMPLATE_TEST_CASE("random_patch_pairs: every device has the CPU's bits", "", float, double) {
+  struct Case {
+    PatchTask task;
+    std::int64_t patch_size, tile_size, C, B;
+  };
+  // Tiles whose rows are whole packs and others; more channels than threads; patches of one chunk, of whole ones and of
+  // odd ends.
+  for (const Case& c : {Case{PatchTask::position, 64, 32, 3, 3},
+                        {PatchTask::svdd, 64, 32, 3, 2},
+                        {PatchTask::views, 96, 96, 3, 1},
+                        {PatchTask::position, 32, 2, 1, 3},
+                        {PatchTask::position, 32, 32, 5, 2},
+                        {PatchTask::svdd, 32, 1, 3, 2},
+                        {PatchTask::views, 32, 16, 150, 1},
+                        {PatchTask::position, 32, 32, 3, 0}}) {
+    INFO("task " << static_cast<int>(c.task) << ", patch_size " << c.patch_size << ", tile_size " << c.tile_size
+                 << ", C " << c.C);
+    const auto images = integer_tensor<std::uint8_t>({3, 101, 97, c.C}, 1, 0, 255);
+    const auto mean = uniform_tensor<float>({101, 97, c.C}, 2, 0, 255);
+    const PatchPairOptions options{c.task, c.patch_size, c.tile_size, 0.03, 0.05};
+    const auto expected = draw<TestType>(images, mean, options, c.B, 42, 5, 7);
+    on_every_device([&](Device device) {
+      const auto state = Tensor<StepState>::from({1}, {StepState{5, 0.1}}).to(device);
+      for (const StepNumber& step : {StepNumber(5), StepNumber(state)}) {
+        const auto batch = draw<TestType>(images.to(device), mean.to(device), options, c.B, 42, step, 7);
+        CHECK(same_bits(batch.x1, expected.x1));
+        CHECK(same_bits(batch.x2, expected.x2));
+        CHECK(same_bits(batch.labels, expected.labels));
+      }
+    });
+  }
+}
+
 TEST_CASE("random_patch_pairs names what is wrong") {
   const auto images = Tensor<std::uint8_t>::zeros({2, 64, 70, 3});
   const auto mean = Tensor<float>::zeros({64, 70, 3});
@@ -287,6 +318,11 @@ TEMPLATE_TEST_CASE("extract_windows reads its windows, join_windows puts them ba
                         {3, 12, 18, 2, 6, 6},
                         {1, 129, 33, 1, 32, 4},
                         {2, 9, 9, 5, 2, 4},
+                        {2, 12, 8, 4, 4, 4},
+                        {1, 11, 10, 8, 3, 2},
+                        {1, 9, 10, 2, 4, 2},
+                        {1, 9, 12, 1, 4, 3},
+                        {1, 9, 11, 1, 4, 4},
                         {0, 8, 8, 3, 4, 4}}) {
     Tensor<TestType> x = Tensor<TestType>::empty({c.B, c.H, c.W, c.C});
     for (std::int64_t i = 0; i < x.numel(); ++i) x.data()[i] = static_cast<TestType>(i * 7919 % 251);
@@ -300,10 +336,17 @@ TEMPLATE_TEST_CASE("extract_windows reads its windows, join_windows puts them ba
             for (std::int64_t j = 0; j < c.window; ++j)
               for (std::int64_t k = 0; k < c.C; ++k)
                 expected.data()[at++] = x.data()[((b * c.H + r * c.stride + i) * c.W + q * c.stride + j) * c.C + k];
-    const auto patches = extract_windows(x, c.window, c.stride);
-    CHECK_CLOSE(patches, expected, {});
-    if (c.stride == c.window && c.H % c.window == 0 && c.W % c.window == 0)
-      CHECK_CLOSE(join_windows(patches, rows, cols), x, {});
+    on_every_device([&](Device device) {
+      if (std::is_same_v<TestType, std::uint8_t> && !device.is_cpu()) {
+        CHECK_THROWS_WITH(extract_windows(x.to(device), c.window, c.stride),
+                          "extract_windows: there is no entry for it on cuda:0");
+        return;
+      }
+      const auto patches = extract_windows(x.to(device), c.window, c.stride);
+      CHECK(same_bits(patches, expected));
+      if (c.stride == c.window && c.H % c.window == 0 && c.W % c.window == 0)
+        CHECK(same_bits(join_windows(patches, rows, cols), x));
+    });
   }
 }
 
@@ -317,4 +360,99 @@ TEST_CASE("extract_windows and join_windows name what is wrong") {
                     "join_windows: patches must be (B*rows*cols, window, window, C), got [2, 8, 6, 3]");
   CHECK_THROWS_WITH(join_windows(Tensor<float>::zeros({5, 2, 2, 3}), 2, 3),
                     "join_windows: patches of shape [5, 2, 2, 3] are not whole grids of 2 x 3");
+}
+
+TEST_CASE("draw_crop_rows: every pair against its definition, on every device") {
+  const std::int64_t patch = GENERATE(32, 64), crops = GENERATE(1, 3), size = GENERATE(128, 160), pairs = 300;
+  const std::int64_t cells = (size - 32) / 2 + 1, across = patch / 32, quadrants = across * across;
+  const std::int64_t down[8] = {-1, -1, -1, 0, 0, 1, 1, 1}, right[8] = {-1, 0, 1, -1, 1, -1, 0, 1};
+  const auto rows_on = [&](Device device) {
+    CropPairRows rows;
+    for (int view = 0; view < 2; ++view) {
+      rows.position[view] = Tensor<std::int32_t>::full({pairs * quadrants}, -1, device);
+      rows.svdd[view] = Tensor<std::int32_t>::full({pairs * quadrants}, -1, device);
+    }
+    return rows;
+  };
+  const CropPairRows rows = rows_on(Device::cpu());
+  const auto labels = Tensor<std::int32_t>::full({pairs}, -1);
+  draw_crop_rows(rows, labels, crops, size, patch, 3, 17);
+
+  struct Place {
+    std::int64_t map, top, left;
+  };
+  const auto place = [&](const Tensor<std::int32_t>& row, std::int64_t i) {
+    return Place{row.data()[i] / (cells * cells), row.data()[i] / cells % cells, row.data()[i] % cells};
+  };
+  std::map<std::int64_t, std::int64_t> directions;
+  for (std::int64_t i = 0; i < pairs; ++i) {
+    const std::int32_t label = labels.data()[i];
+    REQUIRE((label >= 0 && label < 8));
+    ++directions[label];
+    for (int view = 0; view < 2; ++view)
+      for (const auto* side : {&rows.position[view], &rows.svdd[view]})
+        for (std::int64_t q = 0; q < quadrants; ++q) {
+          const Place corner = place(*side, i * quadrants), here = place(*side, i * quadrants + q);
+          REQUIRE((here.map >= view * crops && here.map < (view + 1) * crops && here.map == corner.map));
+          REQUIRE((here.top == corner.top + q / across * 16 && here.left == corner.left + q % across * 16));
+          REQUIRE((corner.top <= (size - patch) / 2 && corner.left <= (size - patch) / 2));
+        }
+    const Place first = place(rows.position[0], i * quadrants), second = place(rows.position[1], i * quadrants);
+    REQUIRE(second.map == first.map + crops);
+    const auto apart = [&](std::int64_t moved, std::int64_t direction) {
+      if (direction == 0) return moved == 0;
+      return moved * direction >= 3 * patch / 8 && moved * direction < patch / 2;
+    };
+    REQUIRE((apart(second.top - first.top, down[label]) && apart(second.left - first.left, right[label])));
+    REQUIRE(rows.svdd[1].data()[i * quadrants] == rows.svdd[0].data()[i * quadrants] + crops * cells * cells);
+  }
+  CHECK(all_equally_likely(directions, 8, pairs));
+
+  on_every_device([&](Device device) {
+    const auto state = Tensor<StepState>::from({1}, {StepState{17, 0.1}}).to(device);
+    for (const StepNumber& step : {StepNumber(17), StepNumber(state)}) {
+      const CropPairRows drawn = rows_on(device);
+      const auto drawn_labels = Tensor<std::int32_t>::full({pairs}, -1, device);
+      draw_crop_rows(drawn, drawn_labels, crops, size, patch, 3, step);
+      CHECK(same_bits(drawn_labels, labels));
+      for (int view = 0; view < 2; ++view) {
+        CHECK(same_bits(drawn.position[view], rows.position[view]));
+        CHECK(same_bits(drawn.svdd[view], rows.svdd[view]));
+      }
+    }
+  });
+  const CropPairRows next = rows_on(Device::cpu());
+  draw_crop_rows(next, labels, crops, size, patch, 3, 18);
+  CHECK_FALSE(same_bits(next.position[0], rows.position[0]));
+}
+
+TEST_CASE("draw_crop_rows: the first pair of a step, number for number") {
+  // From the names of the numbers: seed 5, step 2, large patches.
+  const std::uint64_t stream = (std::uint64_t{3} << 56) + 2 * 256 + 1;
+  const auto below = [&](std::uint32_t n, std::uint64_t k) -> std::int64_t { return random_below(n, 5, stream, k); };
+  const seam::CropPair pair = seam::sample_crop_pair(64, 4, 128, 5, 2, 0);
+  CHECK(pair.label == below(8, 0));
+  CHECK(pair.crop == below(4, 3));
+  CHECK(pair.svdd_crop == below(4, 6));
+  CHECK(pair.svdd_top == below(33, 7));
+  CHECK(pair.svdd_left == below(33, 8));
+  const std::int64_t cell = pair.label + (pair.label >= 4);
+  CHECK(pair.top[1] - pair.top[0] == (cell / 3 - 1) * (24 + below(8, 1)));
+  CHECK(pair.left[1] - pair.left[0] == (cell % 3 - 1) * (24 + below(8, 2)));
+}
+
+TEST_CASE("draw_crop_rows names what is wrong") {
+  const auto labels = Tensor<std::int32_t>::zeros({5}), large = Tensor<std::int32_t>::zeros({20});
+  const CropPairRows rows{{large, large.clone()}, {large.clone(), large.clone()}};
+  CHECK_NOTHROW(draw_crop_rows(rows, labels, 2, 128, 64, 1, 0));
+  CHECK_THROWS_WITH(draw_crop_rows(rows, labels, 2, 128, 48, 1, 0),
+                    "draw_crop_rows: patch_size must be 32 or 64, got 48");
+  CHECK_THROWS_WITH(draw_crop_rows(rows, labels, 2, 96, 64, 1, 0),
+                    "draw_crop_rows: size must be at least twice patch_size and below 65536, got 96");
+  CHECK_THROWS_AS(draw_crop_rows(rows, labels, 0, 128, 64, 1, 0), Error);
+  CHECK_THROWS_AS(draw_crop_rows(rows, labels, 1 << 20, 128, 64, 1, 0), Error);
+  CHECK_THROWS_WITH(draw_crop_rows(rows, labels, 2, 128, 64, 1, -1),
+                    "draw_crop_rows: step must be in [0, 2^43), got -1");
+  CHECK_THROWS_WITH(draw_crop_rows(rows, labels, 2, 128, 32, 1, 0), "draw_crop_rows: rows must be [5], got [20]");
+  CHECK_THROWS_AS(draw_crop_rows(rows, labels.reshape({5, 1}), 2, 128, 64, 1, 0), Error);
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "cuttle/core/tensor.hpp"
@@ -44,6 +45,14 @@ std::string mismatch(const cuttle::Tensor<A>& actual, const cuttle::Tensor<E>& e
   return concat("element ", worst_index, " is ", static_cast<double>(a.data()[worst_index]), " where ",
                 static_cast<double>(e.data()[worst_index]), " is expected: difference ", worst, " > ", allowed,
                 " (largest entry ", largest, ")");
+}
+
+// The same shape and bytes, wherever the two are.
+template <class T>
+bool same_bits(const cuttle::Tensor<T>& actual, const cuttle::Tensor<T>& expected) {
+  if (!(actual.shape() == expected.shape())) return false;
+  const auto a = actual.to(cuttle::Device::cpu()), e = expected.to(cuttle::Device::cpu());
+  return a.numel() == 0 || std::memcmp(a.data(), e.data(), static_cast<std::size_t>(a.numel()) * sizeof(T)) == 0;
 }
 
 }  // namespace cuttle_test

@@ -27,6 +27,7 @@ inline std::vector<cuttle::Device> every_device() {
   return devices;
 }
 
+// In every variant: for ops.
 template <class Body>
 void on_every_device(Body body) {
   for (const cuttle::Device device : every_device()) {
@@ -41,6 +42,15 @@ void on_every_device(Body body) {
       body(device);
     }
     device_variants().front().choose();
+  }
+}
+
+// In the first variant alone: for whole models.
+template <class Body>
+void on_every_device_once(Body body) {
+  for (const cuttle::Device device : every_device()) {
+    INFO("device " << device);
+    body(device);
   }
 }
 

@@ -9,37 +9,22 @@
 #include "cuttle/core/parallel.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
+#include "cuttle/seam/patch_range.hpp"
 
 namespace cuttle::cpu {
-
-// Patches [first, last) along one axis.
-struct PatchRange {
-  std::int64_t first, last;
-  std::int64_t size() const { return last - first; }
-  friend bool operator==(const PatchRange&, const PatchRange&) = default;
-};
 
 // Pixels [begin, end) along one axis that the same patches cover.
 struct CoveredRun {
   std::int64_t begin, end;
-  PatchRange patches;
+  seam::PatchRange<std::int64_t> patches;
 };
-
-// The patches that cover pixel x; where there is none, those of the nearest pixel that has some, the lower one of two.
-inline PatchRange patches_over(std::int64_t x, std::int64_t patches, std::int64_t patch_size, std::int64_t stride) {
-  const std::int64_t first = x < patch_size ? 0 : (x - patch_size) / stride + 1;
-  const std::int64_t last = std::min(x / stride + 1, patches);
-  if (first < last) return {first, last};
-  const std::int64_t below = (last - 1) * stride + patch_size - 1, above = last * stride;
-  return patches_over(last < patches && above - x < x - below ? above : below, patches, patch_size, stride);
-}
 
 // Cuts 0 .. extent-1 into runs, as many as it returns.
 inline std::int64_t covered_runs(std::int64_t extent, std::int64_t patches, std::int64_t patch_size,
                                  std::int64_t stride, CoveredRun* runs) {
   std::int64_t count = 0;
   for (std::int64_t x = 0; x < extent; ++x) {
-    const PatchRange range = patches_over(x, patches, patch_size, stride);
+    const auto range = seam::patches_over(x, patches, patch_size, stride);
     if (count == 0 || !(runs[count - 1].patches == range)) runs[count++] = {x, x, range};
     runs[count - 1].end = x + 1;
   }

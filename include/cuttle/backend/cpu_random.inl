@@ -38,7 +38,7 @@ CUTTLE_TARGET inline vu low_halves(vw a, vw b) { return (vu)((a & 0xFFFFFFFFu) |
 // 0, h, 1, h+1, ... (h half of them), so that zipping the two results of box_muller leaves the normals in order.
 CUTTLE_TARGET inline void normal_batch(float* out, std::uint64_t seed, std::uint64_t stream,
                                        std::uint64_t first_block) {
-  vw blocks, word[4];
+  vw blocks{}, word[4];
   for (int lane = 0; lane < blocks_per_batch; ++lane)
     blocks[lane] = first_block + static_cast<std::uint64_t>(lane / 2 + lane % 2 * (blocks_per_batch / 2));
   philox_batch(seed, stream, blocks, word);

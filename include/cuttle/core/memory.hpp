@@ -53,13 +53,13 @@ class Pool {
 
   void* take(std::size_t bytes, seam::Stream stream) {
     void* block = take_rounded(rounded(bytes), stream);
-    mark(block, rounded(bytes), bytes);
+    mark(block, rounded(bytes), bytes, stream);
     return block;
   }
 
   void give(void* block, std::size_t bytes, seam::Stream stream) noexcept {
     bytes = rounded(bytes);
-    mark(block, bytes, 0);
+    mark(block, bytes, 0, stream);
     std::lock_guard lock(mutex_);
     try {
       free_[{stream, bytes}].push_back(block);
@@ -70,10 +70,8 @@ class Pool {
 
   void trim() noexcept {
     std::lock_guard lock(mutex_);
-    for (auto& [key, blocks] : free_) {
-      for (void* block : blocks) release(block, key.bytes);
-      blocks.clear();
-    }
+    for (auto& [key, blocks] : free_)
+      while (!blocks.empty() && release(blocks.back(), key.bytes)) blocks.pop_back();
   }
 
   PoolStatistics statistics() const {
@@ -130,20 +128,32 @@ class Pool {
     return block;
   }
 
-  // Back to the system; the caller holds the mutex.
-  void release(void* block, std::size_t bytes) noexcept {
+  // Back to the system; false where the device refuses, as it does while it records. The caller holds the mutex.
+  bool release(void* block, std::size_t bytes) noexcept {
+    if (device_.is_cpu()) {
+      mark(block, bytes, bytes, nullptr);
+      std::free(block);
+    } else {
+      try {
+        table_of(device_).release(device_.index, block, bytes);
+      } catch (...) {
+        return false;
+      }
+    }
     statistics_.bytes_held -= bytes;
-    mark(block, bytes, bytes);
-    if (device_.is_cpu()) return std::free(block);
-    if (const seam::Table* table = seam::cuda_table().load(std::memory_order_acquire))
-      table->release(device_.index, block, bytes);
+    return true;
   }
 
-  // Tells the address sanitizer that the first `used` of the block's bytes may be touched, and no others.
-  void mark(void* block, std::size_t bytes, std::size_t used) const noexcept {
-    if (!cuttle_asan_poison || !device_.is_cpu()) return;
-    cuttle_asan_poison(block, bytes);
-    cuttle_asan_unpoison(block, used);
+  // Tells the address sanitizer, or a device that checks accesses, that the first `used` of the block's bytes may be
+  // touched, and no others.
+  void mark(void* block, std::size_t bytes, std::size_t used, seam::Stream stream) const noexcept {
+    if (!device_.is_cpu()) {
+      const seam::Table* table = seam::cuda_table().load(std::memory_order_acquire);
+      if (table && table->mark) table->mark(device_.index, block, used, stream);
+    } else if (cuttle_asan_poison) {
+      cuttle_asan_poison(block, bytes);
+      cuttle_asan_unpoison(block, used);
+    }
   }
 
   Device device_;

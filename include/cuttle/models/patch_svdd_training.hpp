@@ -168,7 +168,7 @@ class PatchSvddTrainer {
         arena_(networks_, device),
         adam_(arena_, {.learning_rate = recipe.learning_rate, .beta2 = recipe.beta2}),
         batch_(make_batch(recipe, device)),
-        state_(Tensor<StepState>::full({1}, {0, 0}, device)) {
+        state_(Tensor<StepState>::from({1}, {{0, 0}}).to(device)) {
     networks_.encoder.set_math(recipe.math);
     synchronize(device);  // all that was queued on another stream than the steps will be
   }

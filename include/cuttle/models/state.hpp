@@ -10,13 +10,31 @@
 
 namespace cuttle {
 
-// Adds every parameter of a module, its name after `prefix`.
+namespace detail {
+// A name with a * is a stack of tensors: calls each(name with the number instead of *, its part of `whole`) for the
+// indices of the first dimension; any other name is itself.
+template <class T, class Each>
+void for_each_stored(const std::string& name, const Tensor<T>& whole, Each&& each) {
+  const std::size_t star = name.find('*');
+  if (star == std::string::npos) return each(name, whole);
+  for (std::int64_t i = 0; i < whole.size(0); ++i) {
+    Shape shape;
+    for (int k = 1; k < whole.rank(); ++k) shape.push_back(whole.size(k));
+    each(std::string(name).replace(star, 1, std::to_string(i)), whole.slice(i, i + 1).reshape(shape));
+  }
+}
+}  // namespace detail
+
+// Adds every parameter of a module, its name after `prefix`; one whose name has a * as one tensor for each index of its
+// first dimension, numbered in the place of the *.
 template <class T, class Module>
 void add_state(SafetensorsWriter& file, Module& module, const std::string& prefix) {
   module.parameters(
       [&](const std::string& name, nn::Parameter<T>& parameter) {
-        const Tensor<T> value = parameter.value.to(Device::cpu());
-        file.add(name, value.rank() == 4 ? permute(value, {0, 3, 1, 2}) : value);
+        detail::for_each_stored(name, parameter.value.to(Device::cpu()),
+                                [&](const std::string& stored, const Tensor<T>& value) {
+                                  file.add(stored, value.rank() == 4 ? permute(value, {0, 3, 1, 2}) : value);
+                                });
       },
       prefix);
 }
@@ -26,15 +44,17 @@ void add_state(SafetensorsWriter& file, Module& module, const std::string& prefi
 template <class T, class Module>
 void load_state(Module& module, const SafetensorsFile& file, const std::string& prefix) {
   module.parameters(
-      [&](const std::string& name, nn::Parameter<T>& parameter) {
-        Tensor<T> value = file.tensor_or_widen<T>(name);
-        for (const T x : value.span())
-          if (!std::isfinite(x)) throw IoError(file.path(), concat("tensor \"", name, "\" holds ", x));
-        if (value.rank() == 4) value = permute(value, {0, 2, 3, 1});
-        if (!(value.shape() == parameter.value.shape()))
-          throw IoError(file.path(), concat("tensor \"", name, "\" has shape ", value.shape(), " (channels last), not ",
-                                            parameter.value.shape()));
-        parameter.value.copy_from(value);
+      [&](const std::string& parameter_name, nn::Parameter<T>& parameter) {
+        detail::for_each_stored(parameter_name, parameter.value, [&](const std::string& name, Tensor<T> place) {
+          Tensor<T> value = file.tensor_or_widen<T>(name);
+          for (const T x : value.span())
+            if (!std::isfinite(x)) throw IoError(file.path(), concat("tensor \"", name, "\" holds ", x));
+          if (value.rank() == 4) value = permute(value, {0, 2, 3, 1});
+          if (!(value.shape() == place.shape()))
+            throw IoError(file.path(), concat("tensor \"", name, "\" has shape ", value.shape(),
+                                              " (channels last), not ", place.shape()));
+          place.copy_from(value);
+        });
       },
       prefix);
 }

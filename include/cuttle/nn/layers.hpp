@@ -34,12 +34,7 @@ class Initializer {
                                                              : 1;
     return uniform<T>(shape, std::sqrt(3 / (kept * fan)));
   }
-  template <class T>
-  Tensor<T> bias(std::int64_t n, std::int64_t fan_in) {
-    return uniform<T>({n}, scheme_ == Scheme::pytorch ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0);
-  }
-
- private:
+  // Uniform in +-bound, whatever the scheme.
   template <class T>
   Tensor<T> uniform(const Shape& shape, double bound) {
     Tensor<T> values = Tensor<T>::empty(shape);
@@ -49,35 +44,43 @@ class Initializer {
           static_cast<T>(bound * (2 * random_uniform_double(seed_, stream, static_cast<std::uint64_t>(i)) - 1));
     return values;
   }
+  template <class T>
+  Tensor<T> bias(std::int64_t n, std::int64_t fan_in) {
+    return uniform<T>({n}, scheme_ == Scheme::pytorch ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0);
+  }
 
+ private:
   std::uint64_t seed_;
   Scheme scheme_;
   std::uint64_t next_ = 0;
 };
 
-// A convolution with bias and fused activation; weight (out, size, size, in).
+enum class Bias { none, learned };
+
+// A convolution with fused activation and, unless told otherwise, a bias; weight (out, size, size, in).
 template <class T>
 struct Conv2d {
   Parameter<T> weight, bias;
   Conv2dOptions options;
 
-  Conv2d(std::int64_t in, std::int64_t out, std::int64_t size, const Conv2dOptions& conv2d_options, Initializer& init)
+  Conv2d(std::int64_t in, std::int64_t out, std::int64_t size, const Conv2dOptions& conv2d_options, Initializer& init,
+         Bias with_bias = Bias::learned)
       : weight{init.weight<T>({out, size, size, in}, in * size * size, conv2d_options.activation, conv2d_options.slope),
                {},
                true},
-        bias{init.bias<T>(out, in * size * size), {}, true},
+        bias{with_bias == Bias::learned ? init.bias<T>(out, in * size * size) : Tensor<T>(), {}, true},
         options(conv2d_options) {}
 
   Var<T> operator()(const Var<T>& x, Tape<T>* tape) const { return (*this)(x, tape, options); }
   // With other options for this call: a stride or dilation that suits dense evaluation.
   Var<T> operator()(const Var<T>& x, Tape<T>* tape, const Conv2dOptions& call_options) const {
-    return conv2d(x, weight.on(tape), bias.on(tape), call_options);
+    return conv2d(x, weight.on(tape), bias.value.defined() ? bias.on(tape) : Var<T>(), call_options);
   }
 
   template <class Visit>
   void parameters(Visit&& visit, const std::string& prefix) {
     visit(prefix + "weight", weight);
-    visit(prefix + "bias", bias);
+    if (bias.value.defined()) visit(prefix + "bias", bias);
   }
 };
 
@@ -93,6 +96,64 @@ struct Linear {
         options(linear_options) {}
 
   Var<T> operator()(const Var<T>& x, Tape<T>* tape) const { return linear(x, weight.on(tape), bias.on(tape), options); }
+
+  template <class Visit>
+  void parameters(Visit&& visit, const std::string& prefix) {
+    visit(prefix + "weight", weight);
+    visit(prefix + "bias", bias);
+  }
+};
+
+// Which mean and variance a batch normalisation takes: those of the batch, and the running ones follow (training);
+// those of the batch, and nothing changes; or the running ones.
+enum class Statistics { training, batch, running };
+
+// Batch normalisation of the last axis with fused residual and activation.
+template <class T>
+struct BatchNorm {
+  Parameter<T> weight, bias, running_mean, running_var;
+
+  explicit BatchNorm(std::int64_t channels)
+      : weight{Tensor<T>::full({channels}, T(1)), {}, true},
+        bias{Tensor<T>::zeros({channels}), {}, true},
+        running_mean{Tensor<T>::zeros({channels}), {}, false},
+        running_var{Tensor<T>::full({channels}, T(1)), {}, false} {}
+
+  // residual may be a default Var, which is none; slope is of leaky_relu.
+  Var<T> operator()(const Var<T>& x, Tape<T>* tape, Statistics statistics, Activation activation = Activation::none,
+                    const Var<T>& residual = {}, double slope = 0.01) const {
+    BatchNormOptions options;
+    options.training = statistics != Statistics::running;
+    options.activation = activation;
+    options.slope = slope;
+    const bool untracked = statistics == Statistics::batch;
+    return batch_norm(x, weight.on(tape), bias.on(tape), residual, untracked ? Tensor<T>() : running_mean.value,
+                      untracked ? Tensor<T>() : running_var.value, options);
+  }
+
+  template <class Visit>
+  void parameters(Visit&& visit, const std::string& prefix) {
+    visit(prefix + "weight", weight);
+    visit(prefix + "bias", bias);
+    visit(prefix + "running_mean", running_mean);
+    visit(prefix + "running_var", running_var);
+  }
+};
+
+// Layer normalisation along the last axis with fused residual and activation.
+template <class T>
+struct LayerNorm {
+  Parameter<T> weight, bias;
+
+  explicit LayerNorm(std::int64_t D)
+      : weight{Tensor<T>::full({D}, T(1)), {}, true}, bias{Tensor<T>::zeros({D}), {}, true} {}
+
+  Var<T> operator()(const Var<T>& x, Tape<T>* tape, Activation activation = Activation::none,
+                    const Var<T>& residual = {}) const {
+    NormOptions options;
+    options.activation = activation;
+    return layer_norm(x, weight.on(tape), bias.on(tape), residual, options);
+  }
 
   template <class Visit>
   void parameters(Visit&& visit, const std::string& prefix) {

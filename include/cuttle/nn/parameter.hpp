@@ -52,10 +52,10 @@ class ParameterArena {
             return;
           }
           parameters.push_back(&parameter);
-          n += parameter.value.numel();
+          n += padded(parameter.value);
         },
         "");
-    values_ = Tensor<T>::empty({n}, device);
+    values_ = Tensor<T>::zeros({n}, device);
     grads_ = Tensor<T>::zeros({n}, device);
     std::int64_t first = 0;
     for (Parameter<T>* parameter : parameters) {
@@ -64,16 +64,19 @@ class ParameterArena {
       value.copy_from(parameter->value);
       parameter->value = value;
       parameter->grad = grads_.slice(first, first + shape.numel()).reshape(shape);
-      first += shape.numel();
+      first += padded(value);
     }
   }
 
-  // All values and all gradients, (n) each.
+  // All values and all gradients, (n) each; between parameters there may be zeros, whose gradients are zero.
   Tensor<T>& values() noexcept { return values_; }
   Tensor<T>& grads() noexcept { return grads_; }
   void zero_grad() { grads_.fill(T(0)); }
 
  private:
+  // Extents are rounded up, so that every parameter is aligned as memory of its own would be.
+  static std::int64_t padded(const Tensor<T>& parameter) { return (parameter.numel() + 63) / 64 * 64; }
+
   Tensor<T> values_, grads_;
 };
 

@@ -34,6 +34,7 @@ seam::Conv2dShape conv2d_shape(const Tensor<T>& x, const Tensor<T>& weight, cons
   require(options.stride >= 1 && options.dilation >= 1 && options.padding >= 0, "conv2d: stride ", options.stride,
           ", dilation ", options.dilation, ", padding ", options.padding);
   require(weight.size(1) >= 1 && weight.size(2) >= 1, "conv2d: weight ", weight.shape(), " has no taps");
+  require(options.activation != Activation::sigmoid, "conv2d: sigmoid is not fused; use activate");
   const auto extent = [&](std::int64_t size, std::int64_t taps) {
     const std::int64_t room = size + 2 * options.padding - options.dilation * (taps - 1) - 1;
     require(room >= 0, "conv2d: x ", x.shape(), " is smaller than the reach of weight ", weight.shape(),

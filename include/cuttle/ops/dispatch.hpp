@@ -30,15 +30,22 @@ const seam::OpTable<T>& op_table(Device device) {
     return table_of(device).double_ops;
 }
 
+// Runs an entry of the table of a device that is not the CPU, on the current stream.
+template <class T, class Args>
+void run_entry(const char* op, Device device, seam::Entry<Args> seam::OpTable<T>::*entry, const Args& args) {
+  seam::Entry<Args> on_device = nullptr;  // of element types other than float and double there is none
+  if constexpr (std::is_floating_point_v<T>) on_device = op_table<T>(device).*entry;
+  require(on_device != nullptr, op, ": there is no entry for it on ", device);
+  on_device(device.index, args, current_stream(device));
+}
+
 // Runs an op where its arguments are: the CPU's function, or the entry of the device's table on the current stream.
 //   dispatch("conv2d", device, &cpu::conv2d<T>, &seam::OpTable<T>::conv2d, args);
 template <class T, class Args>
 void dispatch(const char* op, Device device, void (*on_cpu)(const Args&), seam::Entry<Args> seam::OpTable<T>::*entry,
               const Args& args) {
   if (device.is_cpu()) return on_cpu(args);
-  const seam::Entry<Args> on_device = op_table<T>(device).*entry;
-  require(on_device != nullptr, op, ": there is no entry for it on ", device);
-  on_device(device.index, args, current_stream(device));
+  run_entry(op, device, entry, args);
 }
 
 // For ops that only the CPU has.

@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <iterator>
+#include <span>
 
 #include "cuttle/backend/cpu_layout.hpp"
 #include "cuttle/core/tensor.hpp"
@@ -14,7 +16,7 @@ namespace cuttle {
 // y of shape (x.size(order[0]), x.size(order[1]), ...) with y[i_0, i_1, ...] = x at index i_k in dimension order[k]
 // (PyTorch's permute(...).contiguous()). order names each of x's dimensions once.
 template <class T>
-Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order) {
+Tensor<T> permute(const Tensor<T>& x, std::span<const int> order) {
   require(static_cast<int>(order.size()) == x.rank(), "permute: ", order.size(), " dimensions for shape ", x.shape());
   const int rank = x.rank();
   std::array<std::int64_t, Shape::max_rank> x_stride{};
@@ -39,6 +41,11 @@ Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order) {
   args.y = y.data();
   detail::dispatch<T>("permute", x.device(), &cpu::permute<T>, &seam::OpTable<T>::permute, args);
   return y;
+}
+
+template <class T>
+Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order) {
+  return permute(x, std::span<const int>(order.begin(), order.size()));
 }
 
 }  // namespace cuttle

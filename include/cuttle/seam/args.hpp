@@ -34,8 +34,8 @@ struct Conv2dArgs {
   const T* weight;
   const T* bias;  // (O), or null for none
   T* y;
-  void* workspace;  // of the size that the device's table asks for; null on the CPU
-  std::size_t workspace_bytes;
+  void* workspace = nullptr;  // of the size that the device's table asks for; null on the CPU
+  std::size_t workspace_bytes = 0;
 };
 
 // Gradients of the above: dz = dy * act'(y), where act' is taken from y.
@@ -50,8 +50,8 @@ struct Conv2dBackwardArgs {
   T* dx;
   T* dweight;
   T* dbias;
-  void* workspace;
-  std::size_t workspace_bytes;
+  void* workspace = nullptr;
+  std::size_t workspace_bytes = 0;
 };
 
 // What changes from one training step to the next, in the device's memory, so that a recorded step can be replayed.
@@ -105,7 +105,7 @@ struct PermuteArgs {
 };
 
 // cross_entropy: loss[0] = mean_b (log sum_i exp(logits[b,i]) - logits[b,label_b]), right[0] = how many rows have their
-// largest logit (the first of equal ones) at the label; both sums in double in ascending b. A label outside
+// largest logit (the first of equal ones) at the label; the sum in double. A label outside
 // [0, classes) makes the loss NaN. backward: dlogits[b,i] = dloss[0]/B * (softmax(logits[b])_i - [i = label_b]).
 template <class T>
 struct CrossEntropyArgs {
@@ -157,6 +157,49 @@ struct NearestPatchArgs {
   const T* bank;        // (N,D), finite
   T* distance;          // (Q,k)
   std::int64_t* index;  // (Q,k)
+};
+
+// nearest_patch on a device with tensor cores (seam/nearest_patch_filter.hpp has the formulas).
+//
+// What is known of a bank (N,D), its rows taken in `tiles` tiles.
+template <class T>
+struct NearestPatchSurveyArgs {
+  std::int64_t N, D, tiles;
+  const T* bank;
+  double* partial;  // (tiles, 3D + 1), scratch
+  double* centre;   // (D), the mean of the rows
+  double*
+      summary;  // (3): the first row that holds a NaN or an infinity, or N; the largest |y_i|; the largest |y_i - c_i|
+};
+
+// Writes what the filter keeps of a bank (N,D), in blocks of 128 rows: s (x - c) in fp16.
+template <class T>
+struct NearestPatchFilterArgs {
+  std::int64_t N, D;
+  const T* bank;
+  double scale;             // s > 0
+  const double* centre;     // (D), c
+  std::uint16_t* rows;      // (blocks * 128, filter_dim(D)) in fp16, y^; zeros beyond row N and column D
+  float* minus_half_norms;  // (blocks * 128), -|y^|^2/2
+  float* bounds;            // (blocks, 2), at least |y^| and the residual of the block's rows
+};
+
+// The same where it is read. Scale 0 stands for no filter at all: every row is ranked.
+struct NearestPatchFilter {
+  double scale;
+  const double* centre;
+  const std::uint16_t* rows;
+  const float* minus_half_norms;
+  const float* bounds;
+};
+
+template <class T>
+struct NearestPatchSearchArgs {
+  NearestPatchArgs<T> search;
+  NearestPatchFilter filter;
+  std::uint16_t* rounded_queries;  // (ceil(Q / 128) * 128, filter_dim(D)) in fp16, x^; scratch, as are the next two
+  double* query_bounds;            // (ceil(Q / 128) * 128, 2), |x^| and the residual
+  float* best;                     // (ceil(Q / 128) * 128, blocks), the largest v of each block
 };
 
 // Pairs of patches for one task of a Patch SVDD step, cut into square tiles (seam/patch_pair.hpp names the numbers):
@@ -430,12 +473,17 @@ struct BernoulliMaskArgs {
   T* mask;
 };
 
+// The slot of the b-th row after a queue's pointer. A pointer outside of [0, M) counts modulo M.
+constexpr std::int64_t queue_slot(std::int64_t pointer, std::int64_t b, std::int64_t M) noexcept {
+  return ((pointer % M + M) % M + b) % M;
+}
+
 // memory[s, (pointer[s] + b) mod M, :] = values[b,s,:] for b < B, then pointer[s] = (pointer[s] + B) mod M; B <= M.
 template <class T>
 struct QueueUpdateArgs {
   std::int64_t S, M, E, B;
   const T* values;        // (B,S,E)
-  std::int64_t* pointer;  // (S), each in [0, M)
+  std::int64_t* pointer;  // (S)
   T* memory;              // (S,M,E)
 };
 

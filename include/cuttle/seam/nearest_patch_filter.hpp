@@ -10,9 +10,8 @@
 //
 // Bounds, for D <= 4096. A query has k rows ranked, the last at d_k.
 //  1. d^2 of the definition is within a factor (1 + 2^-53)^(D+3) of the true |x - y|^2, underflow apart, which adds
-//  less
-//     than 2^-1062. So rows that can still enter have |X - Y| = s |x - y| <= reach = s d_k (1 + 2^-30) + 2^-60: s is at
-//     most 2^400.
+//     less than 2^-1062. So rows that can still enter have |X - Y| = s |x - y| <= reach = s d_k (1 + 2^-30) + 2^-60: s
+//     is at most 2^400.
 //  2. Let r_x >= |X - x^| and r_y >= |Y - y^|, as measured in double, whatever the rounding and even where a value was
 //     cut off. In double X is off by a factor within 1 +- 2^-53, and so is its difference from x^; the sum of D squares
 //     by one within 1 +- 2^-40. Hence residual_bound: sqrt(measured) (1 + 2^-38) + 2^-50 |x^| + 2^-60 is at least
@@ -22,12 +21,12 @@
 //     steps of 16 products. A step is off by at most e = 16 mma_error 2^-24 times |sum so far| + sum |products|: the
 //     assumption that kernels/vocab.cuh states. With M = |h| + sum_i |x^_i y^_i|, induction gives
 //     error_j <= (1 + e) error_(j-1) + e M, so error_n <= M ((1 + e)^n - 1) <= M (g + g^2) for
-//     g = n e = mma_error D 2^-24 <= 1, D rounded up to a multiple of 16. By Cauchy and Schwarz, and with what h is
+//     g = n e = mma_error D 2^-24 <= 1/16, D rounded up to a multiple of 16. By Cauchy and Schwarz, and with what h is
 //     off, what is computed is within
 //       E = gamma (|x^||y^| + |y^|^2/2),  gamma = g + g^2 + 2^-22,
 //     of v, and the largest of a block is no smaller than that of the row in question.
 //  4. norm_bound is at least |x^|, by a factor below 1 + 2^-37. In double, (norm^2 - A^2)/2 - E - 2^-35 (norm^2 + A^2)
-//     is at most (|x^|^2 - A^2)/2 - E: its roundings are a few 2^-53 of norm^2 + A^2 and of E, and gamma is 2^-23
+//     is at most (|x^|^2 - A^2)/2 - E: its roundings are a few 2^-53 of norm^2 + A^2 and of E, and gamma is 2^-24
 //     larger than item 3 needs.
 // Blocks whose largest v is below least_value hold no answer.
 #pragma once
@@ -47,7 +46,7 @@ constexpr std::int64_t filter_dim(std::int64_t D) noexcept { return (D + filter_
 // Where fp16 values of queries are cut off.
 constexpr double filter_largest = 0x1p15;
 
-// A float at least x >= 0; infinity past the largest.
+// A float at least x, 0 <= x < 2^127.
 template <class Real>
 constexpr float round_up(Real x) noexcept {
   return static_cast<float>(x * (1 + Real(0x1p-22)) + Real(0x1p-120));
@@ -78,7 +77,7 @@ constexpr Real filter_gamma(Real mma_error, std::int64_t D) noexcept {
   return std::fma(g, g, g) + Real(0x1p-22);
 }
 
-// |x^| and r_x of a query, or the largest |y^| and r_y of a block of rows; both may be larger.
+// |x^| and r_x of a query; or at least the |y^| and r_y of all rows of a block.
 template <class Real>
 struct FilterBound {
   Real norm, residual;

@@ -36,6 +36,9 @@ struct OpTable {
   Entry<StandardizeArgs<T>> standardize;
   Entry<PatchPairsArgs<T>> random_patch_pairs;
   Entry<WindowsArgs<T>> extract_windows, join_windows;
+  Entry<NearestPatchSurveyArgs<T>> nearest_patch_survey;
+  Entry<NearestPatchFilterArgs<T>> nearest_patch_filter;
+  Entry<NearestPatchSearchArgs<T>> nearest_patch;
   Entry<DistributeScoresArgs<T>> distribute_scores;
   Entry<MaxOverPixelsArgs<T>> max_over_pixels;
   Entry<MatmulArgs<T>> matmul;
@@ -68,6 +71,10 @@ struct Table {
   // the host throw.
   void* (*allocate)(int device, std::size_t bytes);
   void (*release)(int device, void* memory, std::size_t bytes);
+  // Null, or told which bytes of a block from allocate() may be touched from now on: the first `used`, whose contents
+  // are undefined, or none. For a device that checks accesses; part of what a stream records, and allowed while it
+  // does.
+  void (*mark)(int device, void* memory, std::size_t used, Stream stream);
   void (*copy_to_device)(int device, void* destination, const void* source, std::size_t bytes, Stream stream);
   void (*copy_to_host)(int device, void* destination, const void* source, std::size_t bytes, Stream stream);
   void (*copy_on_device)(int device, void* destination, const void* source, std::size_t bytes, Stream stream);
@@ -93,6 +100,8 @@ struct Table {
 
   // Scratch that conv2d and its backward want from their caller for this shape, in bytes.
   std::size_t (*conv2d_workspace)(int device, const Conv2dShape& shape, std::size_t element_size, bool backward);
+  // How many products of convolutions the device's own library had no way to do, so that a kernel of ours did them.
+  std::uint64_t (*conv2d_fallbacks)();
   Entry<DrawCropRowsArgs> draw_crop_rows;
 
   OpTable<float> float_ops;

@@ -1,0 +1,157 @@
+// Shrinkage of rows on the CPU.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+
+#include "cuttle/backend/cpu_elementwise.hpp"
+#include "cuttle/core/tensor.hpp"
+#include "cuttle/seam/args.hpp"
+
+namespace cuttle::cpu {
+
+// sum_i term(i) as sixteen interleaved sums that meet in a tree: they fill vectors, and their order depends on n alone.
+template <class T, class Term>
+T interleaved_sum(std::int64_t n, Term term) {
+  constexpr std::int64_t ways = 16;
+  T sums[ways] = {};
+  std::int64_t i = 0;
+  for (; i + ways <= n; i += ways)
+    for (std::int64_t k = 0; k < ways; ++k) sums[k] += term(i + k);
+  for (std::int64_t k = 0; i + k < n; ++k) sums[k] += term(i + k);
+  for (std::int64_t half = ways / 2; half > 0; half /= 2)
+    for (std::int64_t k = 0; k < half; ++k) sums[k] += sums[k + half];
+  return sums[0];
+}
+
+// y = softmax(a), around the largest so that nothing overflows; all NaN where a holds NaN, +infinity or -infinity
+// alone.
+template <class T>
+void softmax_row(std::int64_t M, const T* a, T* y) {
+  T largest = -std::numeric_limits<T>::infinity();
+  for (std::int64_t m = 0; m < M; ++m) largest = a[m] > largest ? a[m] : largest;
+  for (std::int64_t m = 0; m < M; ++m) y[m] = std::exp(a[m] - largest);
+  const T over_sum = 1 / interleaved_sum<T>(M, [=](std::int64_t m) { return y[m]; });
+  for (std::int64_t m = 0; m < M; ++m) y[m] *= over_sum;
+}
+
+// The epsilon of the reference: added to |d| in h = relu(d) * a / (|d| + epsilon), and the least norm of a row.
+template <class T>
+inline constexpr T shrinkage_epsilon = static_cast<T>(1e-12);
+
+// h = relu(d) * a / (|d| + epsilon) and its derivative where d = a - lambda; NaN stays NaN.
+template <class T>
+T shrunk(T a, T d) {
+  return d <= 0 ? T(0) : d * a / (d + shrinkage_epsilon<T>);
+}
+template <class T>
+T shrunk_derivative(T a, T d) {
+  if (d <= 0) return 0;
+  const T sum = d + shrinkage_epsilon<T>;
+  return d / sum + shrinkage_epsilon<T> * a / sum / sum;
+}
+
+// max(sum |h|, epsilon) for h >= 0; NaN stays NaN.
+template <class T>
+T shrunk_norm(std::int64_t M, const T* h) {
+  const T sum = interleaved_sum<T>(M, [=](std::int64_t m) { return h[m]; });
+  return sum < shrinkage_epsilon<T> ? shrinkage_epsilon<T> : sum;
+}
+
+// The k-th largest of y >= 0, counted with its repetitions, and 0 where there are fewer than k; scratch holds M
+// numbers.
+template <class T>
+T kth_largest(std::int64_t M, const T* y, std::int64_t k, T* scratch) {
+  constexpr std::int64_t few = 16;
+  if (k > M) return 0;
+  if (k > few) {
+    std::copy_n(y, M, scratch);
+    std::nth_element(scratch, scratch + (k - 1), scratch + M, std::greater<T>());
+    return scratch[k - 1];
+  }
+  T largest[few] = {};  // so far, descending
+  for (std::int64_t m = 0; m < M; ++m) {
+    if (!(y[m] > largest[k - 1])) continue;
+    std::int64_t place = k - 1;
+    for (; place > 0 && largest[place - 1] < y[m]; --place) largest[place] = largest[place - 1];
+    largest[place] = y[m];
+  }
+  return largest[k - 1];
+}
+
+// weights = shrinkage(a); scratch holds M numbers.
+template <class T>
+void shrink_row(const seam::ShrinkageRule& rule, std::int64_t M, const T* a, T* weights, T* scratch) {
+  using seam::ShrinkageKind;
+  if (rule.kind == ShrinkageKind::none) return static_cast<void>(std::copy_n(a, M, weights));
+  if (rule.kind == ShrinkageKind::hard_threshold) {
+    const T lambda = static_cast<T>(rule.lambda);
+    for (std::int64_t m = 0; m < M; ++m) weights[m] = shrunk(a[m], a[m] - lambda);
+  } else {
+    softmax_row(M, a, weights);
+    if (std::isnan(weights[0])) return;
+    const T lambda = kth_largest(M, weights, rule.k, scratch);
+    if (rule.kind == ShrinkageKind::keep_above_kth) {
+      for (std::int64_t m = 0; m < M; ++m) weights[m] = shrunk(weights[m], weights[m] - lambda);
+    } else {
+      std::int64_t ties = rule.k - std::count_if(weights, weights + M, [=](T y) { return y > lambda; });
+      for (std::int64_t m = 0; m < M; ++m)
+        if (weights[m] < lambda || (weights[m] == lambda && ties-- <= 0)) weights[m] = 0;
+    }
+  }
+  const T norm = shrunk_norm(M, weights);
+  for (std::int64_t m = 0; m < M; ++m) weights[m] /= norm;
+}
+
+// dscores from dweights; scratch holds M numbers; dscores may be dweights.
+template <class T>
+void shrink_row_backward(const seam::ShrinkageRule& rule, std::int64_t M, const T* a, const T* dweights, T* dscores,
+                         T* scratch) {
+  using seam::ShrinkageKind;
+  if (rule.kind == ShrinkageKind::none) {
+    if (dscores != dweights) std::copy_n(dweights, M, dscores);
+  } else if (rule.kind == ShrinkageKind::hard_threshold) {
+    const T lambda = static_cast<T>(rule.lambda);
+    for (std::int64_t m = 0; m < M; ++m) scratch[m] = shrunk(a[m], a[m] - lambda);
+    const T norm = shrunk_norm(M, scratch);
+    const T mean = interleaved_sum<T>(M, [=](std::int64_t m) { return dweights[m] * (scratch[m] / norm); });
+    for (std::int64_t m = 0; m < M; ++m) {
+      const T slope = shrunk_derivative(a[m], a[m] - lambda);
+      dscores[m] = (dweights[m] - mean) / norm * slope;
+    }
+  } else {
+    softmax_row(M, a, scratch);
+    const T mean = interleaved_sum<T>(M, [=](std::int64_t m) { return dweights[m] * scratch[m]; });
+    for (std::int64_t m = 0; m < M; ++m) dscores[m] = scratch[m] * (dweights[m] - mean);
+  }
+}
+
+template <class T>
+void gumbel_shrinkage(const seam::GumbelShrinkageArgs<T>& a) {
+  for_ranges(
+      a.R,
+      [&](std::int64_t first, std::int64_t last) {
+        Tensor<T> scratch = Tensor<T>::empty({a.M});
+        for (std::int64_t r = first; r < last; ++r)
+          shrink_row(a.rule, a.M, a.scores + r * a.M, a.weights + r * a.M, scratch.data());
+      },
+      16);
+}
+
+template <class T>
+void gumbel_shrinkage_backward(const seam::GumbelShrinkageArgs<T>& a) {
+  for_ranges(
+      a.R,
+      [&](std::int64_t first, std::int64_t last) {
+        Tensor<T> scratch = Tensor<T>::empty({a.M});
+        for (std::int64_t r = first; r < last; ++r)
+          shrink_row_backward(a.rule, a.M, a.scores + r * a.M, a.dweights + r * a.M, a.dscores + r * a.M,
+                              scratch.data());
+      },
+      16);
+}
+
+}  // namespace cuttle::cpu
