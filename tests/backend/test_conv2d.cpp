@@ -10,6 +10,7 @@
 
 #include "cuttle/backend/cpu_conv2d.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/conv2d_oracle.hpp"
 
 namespace {
 
@@ -18,6 +19,9 @@ using cuttle::Tensor;
 using cuttle::cpu::Isa;
 using cuttle::seam::Activation;
 using cuttle::seam::Conv2dShape;
+using cuttle_test::activated;
+using cuttle_test::activation_slope;
+using cuttle_test::for_each_product;
 
 // Restores the instruction set and the number of threads.
 struct Settings {
@@ -112,51 +116,6 @@ struct Sum {
   }
 };
 
-// Calls body(y index, x index, weight index) for each product of the formula.
-template <class Body>
-void for_each_product(const Conv2dShape& s, Body&& body) {
-  for (std::int64_t b = 0; b < s.B; ++b)
-    for (std::int64_t oh = 0; oh < s.OH; ++oh)
-      for (std::int64_t ow = 0; ow < s.OW; ++ow)
-        for (std::int64_t o = 0; o < s.O; ++o)
-          for (std::int64_t r = 0; r < s.R; ++r)
-            for (std::int64_t k = 0; k < s.S; ++k) {
-              const std::int64_t h = oh * s.stride + r * s.dilation - s.padding;
-              const std::int64_t w = ow * s.stride + k * s.dilation - s.padding;
-              if (h < 0 || h >= s.H || w < 0 || w >= s.W) continue;
-              for (std::int64_t c = 0; c < s.C; ++c)
-                body(((b * s.OH + oh) * s.OW + ow) * s.O + o, ((b * s.H + h) * s.W + w) * s.C + c,
-                     ((o * s.R + r) * s.S + k) * s.C + c);
-            }
-}
-
-double activate(const Conv2dShape& s, double z) {
-  switch (s.activation) {
-    case Activation::relu:
-      return z > 0 ? z : 0;
-    case Activation::leaky_relu:
-      return z > 0 ? z : s.slope * z;
-    case Activation::tanh:
-      return std::tanh(z);
-    default:
-      return z;
-  }
-}
-
-// From y, as the op defines it.
-double activation_gradient(const Conv2dShape& s, double y) {
-  switch (s.activation) {
-    case Activation::relu:
-      return y > 0 ? 1 : 0;
-    case Activation::leaky_relu:
-      return y > 0 ? 1 : s.slope;
-    case Activation::tanh:
-      return 1 - y * y;
-    default:
-      return 1;
-  }
-}
-
 // |actual - sum| <= (terms + 4) * unit roundoff * (magnitude + 1e-300), element by element; "" or what is wrong.
 template <class T>
 std::string outside(const Tensor<T>& actual, const std::vector<Sum>& expected, std::int64_t terms) {
@@ -206,13 +165,12 @@ void check_forward(const Conv2dShape& s, bool bias) {
   std::vector<Sum> expected(static_cast<std::size_t>(s.B * s.OH * s.OW * s.O));
   for (std::size_t i = 0; i < expected.size() && bias; ++i)
     expected[i].add(static_cast<double>(p.bias.span()[i % static_cast<std::size_t>(s.O)]));
-  for_each_product(s, [&](std::int64_t y, std::int64_t x, std::int64_t w) {
-    expected[static_cast<std::size_t>(y)].add(static_cast<double>(p.x.data()[x]) *
-                                              static_cast<double>(p.weight.data()[w]));
+  for_each_product(s, [&](std::size_t y, std::size_t x, std::size_t w) {
+    expected[y].add(static_cast<double>(p.x.data()[x]) * static_cast<double>(p.weight.data()[w]));
   });
   // Every activation has a slope of at most 1, so it does not enlarge an error; tanh adds its own rounding.
   for (Sum& sum : expected) {
-    sum.value = activate(s, sum.value);
+    sum.value = activated(s, sum.value);
     sum.magnitude += std::abs(sum.value);
   }
   CHECK(outside(forward(p, bias), expected, s.R * s.S * s.C + 1) == "");
@@ -224,7 +182,7 @@ void check_backward(const Conv2dShape& s) {
   const auto y = forward(p);
   std::vector<double> dz;
   for (std::size_t i = 0; i < p.dy.span().size(); ++i)
-    dz.push_back(static_cast<double>(p.dy.span()[i]) * activation_gradient(s, static_cast<double>(y.span()[i])));
+    dz.push_back(static_cast<double>(p.dy.span()[i]) * activation_slope(s, static_cast<double>(y.span()[i])));
   const T start = T(0.5);
   std::vector<Sum> dx(p.x.span().size()), dweight(p.weight.span().size()), dbias(p.bias.span().size());
   for (Sum& sum : dweight) sum.add(static_cast<double>(start));
@@ -235,13 +193,13 @@ void check_backward(const Conv2dShape& s) {
     sum.value += dz[i];
     sum.magnitude += std::abs(static_cast<double>(p.dy.span()[i]));
   }
-  for_each_product(s, [&](std::int64_t at_y, std::int64_t at_x, std::int64_t at_w) {
+  for_each_product(s, [&](std::size_t at_y, std::size_t at_x, std::size_t at_w) {
     const double x = static_cast<double>(p.x.data()[at_x]), w = static_cast<double>(p.weight.data()[at_w]);
-    const double gradient = dz[static_cast<std::size_t>(at_y)], size = std::abs(static_cast<double>(p.dy.data()[at_y]));
-    dx[static_cast<std::size_t>(at_x)].value += gradient * w;
-    dx[static_cast<std::size_t>(at_x)].magnitude += size * std::abs(w);
-    dweight[static_cast<std::size_t>(at_w)].value += gradient * x;
-    dweight[static_cast<std::size_t>(at_w)].magnitude += size * std::abs(x);
+    const double gradient = dz[at_y], size = std::abs(static_cast<double>(p.dy.data()[at_y]));
+    dx[at_x].value += gradient * w;
+    dx[at_x].magnitude += size * std::abs(w);
+    dweight[at_w].value += gradient * x;
+    dweight[at_w].magnitude += size * std::abs(x);
   });
   const auto g = backward(p, y, start);
   CHECK(outside(g.dx, dx, s.R * s.S * s.O) == "");
@@ -358,8 +316,8 @@ TEST_CASE("conv2d lets NaN and infinity through its activations", "[conv2d]") {
       float y[3];
       cuttle::cpu::conv2d<float>({s, x, &weight, nullptr, y});
       CHECK(std::isnan(y[0]));
-      CHECK(y[1] == static_cast<float>(activate(s, -infinity)));
-      CHECK(y[2] == static_cast<float>(activate(s, infinity)));
+      CHECK(y[1] == static_cast<float>(activated(s, -infinity)));
+      CHECK(y[2] == static_cast<float>(activated(s, infinity)));
     }
   }
 }

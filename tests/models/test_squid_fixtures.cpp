@@ -213,6 +213,64 @@ void check_training(const SquidConfig& config, const char* weights, const char* 
   CHECK(compared > 100);
 }
 
+// Eight iterations of the reference's loop, in double, the generator in every second one.
+void check_trajectory(Device device) {
+  using T = double;
+  const SquidConfig config = config_a();
+  const SafetensorsFile file = fixture("squid_trajectory");
+  SquidNetworks<T> networks = stored_networks<T>(config, "squid_weights");
+  nn::ParameterArena<T> generator(networks.generator, device), critic(networks.discriminator, device);
+  nn::Adam<T> adam_g(generator, {.learning_rate = 1e-4, .beta1 = 0.5, .epsilon = 1e-7, .weight_decay = 1e-5});
+  nn::Adam<T> adam_d(critic, {.learning_rate = 1e-4, .beta1 = 0.5});
+  Tensor<std::int64_t> pointer = Tensor<std::int64_t>::full(
+      {config.patches()}, fixture("squid_weights").tensor<std::int64_t>("queue_ptr").data()[0], device);
+  // Part i of a stored stack of images, one channel.
+  const auto part = [&](const std::string& name, std::int64_t i) {
+    const Tensor<T> whole = file.tensor_or_widen<T>(name);
+    return whole.slice(i, i + 1).reshape({whole.size(1), whole.size(3), whole.size(4), 1}).to(device);
+  };
+  std::int64_t forward = 0;
+  const auto next_pass = [&](Tape<T>* tape) {
+    SquidPass<T> pass;
+    pass.tape = tape;
+    pass.training = true;
+    pass.inpaint_mask = part("mask.inpaint", forward);
+    pass.decoder_masks = {part("mask.mem_after_up0", forward)};
+    ++forward;
+    return pass;
+  };
+  const Tensor<T> d_loss = file.tensor_or_widen<T>("d_loss"), g_losses = file.tensor_or_widen<T>("g_losses");
+  Tape<T> tape;
+  for (std::int64_t i = 0; i < 8; ++i) {
+    INFO("iteration " << i);
+    const Tensor<T> images = part("batches", i % 4);
+    critic.zero_grad();
+    const Tensor<T> recon = networks.generator(images, next_pass(nullptr)).student.value();
+    const auto d = squid_critic_loss(networks.discriminator, images, recon, &tape, 0.005);
+    CHECK(d.terms[2].item() == cuttle_test::Approx(d_loss.data()[i]).epsilon(1e-6));
+    tape.clear();
+    adam_d.step();
+    if (i % 2 != 0) continue;
+    generator.zero_grad();
+    const auto g = squid_generator_loss(networks, images, next_pass(&tape), {});
+    for (std::int64_t k = 0; k < 5; ++k)
+      CHECK(g.terms[static_cast<std::size_t>(k)].item() ==
+            cuttle_test::Approx(g_losses.data()[i / 2 * 5 + k]).epsilon(1e-6));
+    tape.clear();
+    adam_g.step();
+    queue_update(networks.generator.queues(), pointer, g.remembered);
+    CHECK(pointer.to(Device::cpu()).data()[0] == file.tensor<std::int64_t>("queue_ptr").data()[i / 2]);
+  }
+  const Tensor<T> input = stored<T>(fixture("squid_eval"), "input").to(device);
+  const auto made = networks.generator(input, {});
+  CHECK_CLOSE(made.student.value(), stored<T>(file, "final.recon_of_eval_input"), {1e-5, 0});
+  CHECK_CLOSE(made.teacher.value(), stored<T>(file, "final.teacher_recon"), {1e-5, 0});
+  const Tensor<T> queues = networks.generator.queues().to(Device::cpu());
+  for (std::int64_t i = 0; i < config.patches(); ++i)
+    CHECK_CLOSE(queues.slice(i, i + 1).reshape({config.slots, config.E()}),
+                file.tensor_or_widen<T>("final.queue" + std::to_string(i)), {1e-5, 0});
+}
+
 }  // namespace
 
 TEST_CASE("SQUID fixtures: evaluation of both configurations, every layer, float") {
@@ -229,6 +287,11 @@ TEST_CASE("SQUID fixtures: a discriminator's and a generator's step of both conf
     check_training(config_a(), "squid_weights", "squid_train_step", device);
     check_training(config_b(), "squid_b_weights", "squid_b_train_step", device);
   });
+}
+
+TEST_CASE("SQUID fixtures: eight iterations of training") {
+  NEED_SHARED_FOLDER();
+  cuttle_test::on_every_device_once(check_trajectory);
 }
 
 TEST_CASE("SquidConfig: the published networks have the published numbers of parameters") {

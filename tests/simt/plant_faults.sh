@@ -13,11 +13,11 @@ faults=(
   'a wait left out: slices are read before they are there @@ kernels/nearest_patch.cuh @@ s/copy_async_wait<0>/copy_async_wait<1>/ @@ nearest_patch*'
   'a wrong tie rule: the later of equal rows @@ kernels/nearest_patch.cuh @@ s/index < other_index/index > other_index/ @@ nearest_patch*'
   'an index off by one: the last row of a block is left out @@ kernels/nearest_patch.cuh @@ s/N - first < rank_threads \? N - first : rank_threads/N - first < rank_threads ? N - first : rank_threads - 1/ @@ nearest_patch*'
-  'a missing tail check: rows beyond the bank @@ kernels/nearest_patch.cuh @@ s/N - first < rank_threads \? N - first : rank_threads/rank_threads/ @@ nearest_patch*'
+  'a missing tail check: rows beyond the bank @@ kernels/nearest_patch.cuh @@ s/N - first < rank_threads \? N - first : rank_threads/N < first ? 0 : rank_threads/ @@ nearest_patch*'
   'a swapped shuffle width: lanes of one group alone @@ kernels/nearest_patch.cuh @@ s/(__shfl_xor_sync\(full_mask, largest, )2\)/${1}1)/ @@ nearest_patch*'
   'a wrong factor: half of the half norm @@ kernels/nearest_patch.cuh @@ s/-0\.5 \* sums\.squared_norm/-0.25 * sums.squared_norm/ @@ nearest_patch*'
   'a wrong stride: half norms of another block @@ kernels/nearest_patch.cuh @@ s/minus_half_norms \+ b \* seam::filter_rows/minus_half_norms + b * (seam::filter_rows \/ 2)/ @@ nearest_patch*'
-  'a lost scale in a bound: the reach without s @@ include/cuttle/seam/nearest_patch_filter.hpp @@ s/scale \* std::sqrt\(squared\)/std::sqrt(squared)/ @@ nearest_patch*'
+  'a lost scale in a bound: the reach without s @@ include/cuttle/seam/nearest_patch_filter.hpp @@ s/scale \* std::sqrt\(squared\)/(scale > 0 ? 1 : scale) * std::sqrt(squared)/ @@ nearest_patch*'
   'a lost term in a bound: the residual of the query @@ include/cuttle/seam/nearest_patch_filter.hpp @@ s/reach \+ query\.residual \+ block\.residual/reach + block.residual/ @@ nearest_patch*'
   'a lost term in a bound: the error of the tensor core @@ include/cuttle/seam/nearest_patch_filter.hpp @@ s/norms - far, -E\)/norms - far, 0 * E)/ @@ nearest_patch*'
   'a fragment in the wrong quadrant @@ kernels/nearest_patch.cuh @@ s/8 \* j \+ lane \/ 16 \* 8 \+ lane % 8, 2 \* k \+ lane \/ 8 % 2/8 * j + lane % 16, 2 * k + lane \/ 16/ @@ nearest_patch*'
@@ -51,8 +51,8 @@ copy=$scratch/tree
 mkdir "$copy"
 cp -r CMakeLists.txt CMakePresets.json LICENSE cmake include kernels tests examples bench "$copy"
 build=$copy/build
-cmake -S "$copy" -B "$build" ${CMAKE_GENERATOR:+-G "$CMAKE_GENERATOR"} -DCMAKE_BUILD_TYPE=Release \
-  -DCUTTLE_EXAMPLES=OFF -DCUTTLE_BENCH=OFF >"$scratch/configure" 2>&1 || { cat "$scratch/configure"; exit 1; }
+cmake -S "$copy" -B "$build" ${CMAKE_GENERATOR:+-G "$CMAKE_GENERATOR"} -DCMAKE_BUILD_TYPE=None \
+  "-DCMAKE_CXX_FLAGS=-O1 -Wno-maybe-uninitialized" -DCUTTLE_EXAMPLES=OFF -DCUTTLE_BENCH=OFF >"$scratch/configure" 2>&1 || { cat "$scratch/configure"; exit 1; }
 rebuild() { cmake --build "$build" --target test_ops --parallel >"$scratch/build.log" 2>&1; }
 rebuild || { tail -n 40 "$scratch/build.log"; exit 1; }
 
@@ -67,7 +67,7 @@ for fault in "${faults[@]}"; do
   elif ! rebuild; then
     fail "$name: does not compile"
     grep -m 3 error "$scratch/build.log" || true
-  elif (cd "$copy" && timeout 600 "$build/tests/test_ops" "$tests" >"$scratch/log" 2>&1); then
+  elif (cd "$copy" && timeout 200 "$build/tests/test_ops" "$tests" >"$scratch/log" 2>&1); then
     fail "$name: no test of '$tests' finds it"
   else
     pass

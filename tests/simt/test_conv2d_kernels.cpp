@@ -11,6 +11,7 @@
 #include "cuttle/core/tensor.hpp"
 #include "kernels/conv2d.cuh"
 #include "tests/support/catch.hpp"
+#include "tests/support/conv2d_oracle.hpp"
 #include "tests/support/devices.hpp"
 
 namespace {
@@ -20,6 +21,9 @@ using cuttle::Device;
 using cuttle::Tensor;
 using cuttle::seam::Activation;
 using cuttle::seam::Conv2dShape;
+using cuttle_test::activated;
+using cuttle_test::activation_slope;
+using cuttle_test::for_each_product;
 
 struct Options {
   std::int64_t stride = 1, padding = 0, dilation = 1;
@@ -74,51 +78,6 @@ std::string mismatch(const Tensor<T>& actual, const std::vector<Sum>& expected, 
   return "";
 }
 
-// Calls body(y, x, weight) with the indices of each product.
-template <class Body>
-void for_each_product(const Conv2dShape& s, Body body) {
-  for (std::int64_t b = 0; b < s.B; ++b)
-    for (std::int64_t i = 0; i < s.OH; ++i)
-      for (std::int64_t j = 0; j < s.OW; ++j)
-        for (std::int64_t r = 0; r < s.R; ++r)
-          for (std::int64_t k = 0; k < s.S; ++k) {
-            const std::int64_t h = i * s.stride + r * s.dilation - s.padding;
-            const std::int64_t w = j * s.stride + k * s.dilation - s.padding;
-            if (h < 0 || h >= s.H || w < 0 || w >= s.W) continue;
-            for (std::int64_t o = 0; o < s.O; ++o)
-              for (std::int64_t c = 0; c < s.C; ++c)
-                body(static_cast<std::size_t>(((b * s.OH + i) * s.OW + j) * s.O + o),
-                     static_cast<std::size_t>(((b * s.H + h) * s.W + w) * s.C + c),
-                     static_cast<std::size_t>(((o * s.R + r) * s.S + k) * s.C + c));
-          }
-}
-
-double activated(const Conv2dShape& s, double z) {
-  switch (s.activation) {
-    case Activation::relu:
-      return z > 0 ? z : 0;
-    case Activation::leaky_relu:
-      return z > 0 ? z : s.slope * z;
-    case Activation::tanh:
-      return std::tanh(z);
-    default:
-      return z;
-  }
-}
-
-double derivative(const Conv2dShape& s, double y) {
-  switch (s.activation) {
-    case Activation::relu:
-      return y > 0 ? 1 : 0;
-    case Activation::leaky_relu:
-      return y > 0 ? 1 : s.slope;
-    case Activation::tanh:
-      return 1 - y * y;
-    default:
-      return 1;
-  }
-}
-
 template <class T>
 void check(const Conv2dShape& s, bool with_bias = true) {
   INFO("B" << s.B << " " << s.H << "x" << s.W << "x" << s.C << " -> " << s.OH << "x" << s.OW << "x" << s.O << ", taps "
@@ -147,7 +106,7 @@ void check(const Conv2dShape& s, bool with_bias = true) {
     y[i].value = activated(s, y[i].value);
     y[i].magnitude += std::abs(y[i].value);
     y_values.data()[i] = static_cast<T>(y[i].value);
-    dz[i] = value(dy, i) * derivative(s, value(y_values, i));
+    dz[i] = value(dy, i) * activation_slope(s, value(y_values, i));
     dbias[i % channels].add(dz[i], std::abs(value(dy, i)));
   }
   for_each_product(s, [&](std::size_t yi, std::size_t xi, std::size_t wi) {

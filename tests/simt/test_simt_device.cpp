@@ -11,6 +11,7 @@
 #include "cuttle/core/tensor.hpp"
 #include "tests/simt/orders.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/conv2d_oracle.hpp"
 
 using cuttle::Device;
 using cuttle::RecordedWork;
@@ -249,57 +250,9 @@ namespace {
 
 using cuttle::seam::Activation;
 using cuttle::seam::Conv2dShape;
-
-double activate(double z, const Conv2dShape& s) {
-  switch (s.activation) {
-    case Activation::relu:
-      return z < 0 ? 0 : z;
-    case Activation::leaky_relu:
-      return z < 0 ? s.slope * z : z;
-    case Activation::tanh:
-      return std::tanh(z);
-    case Activation::sigmoid:
-      return 1 / (1 + std::exp(-z));
-    case Activation::none:
-      break;
-  }
-  return z;
-}
-// Of a value of the activation.
-double derivative(double y, const Conv2dShape& s) {
-  switch (s.activation) {
-    case Activation::relu:
-      return y > 0 ? 1 : 0;
-    case Activation::leaky_relu:
-      return y > 0 ? 1 : s.slope;
-    case Activation::tanh:
-      return 1 - y * y;
-    case Activation::sigmoid:
-      return y * (1 - y);
-    case Activation::none:
-      break;
-  }
-  return 1;
-}
-
-// body(index in y, index in x, index in weight, o) for every product of the formula.
-template <class Body>
-void for_each_product(const Conv2dShape& s, Body&& body) {
-  for (std::int64_t b = 0; b < s.B; ++b)
-    for (std::int64_t i = 0; i < s.OH; ++i)
-      for (std::int64_t j = 0; j < s.OW; ++j)
-        for (std::int64_t o = 0; o < s.O; ++o)
-          for (std::int64_t r = 0; r < s.R; ++r)
-            for (std::int64_t t = 0; t < s.S; ++t)
-              for (std::int64_t c = 0; c < s.C; ++c) {
-                const std::int64_t h = i * s.stride + r * s.dilation - s.padding;
-                const std::int64_t w = j * s.stride + t * s.dilation - s.padding;
-                if (h < 0 || h >= s.H || w < 0 || w >= s.W) continue;
-                body(static_cast<std::size_t>(((b * s.OH + i) * s.OW + j) * s.O + o),
-                     static_cast<std::size_t>(((b * s.H + h) * s.W + w) * s.C + c),
-                     static_cast<std::size_t>(((o * s.R + r) * s.S + t) * s.C + c));
-              }
-}
+using cuttle_test::activated;
+using cuttle_test::activation_slope;
+using cuttle_test::for_each_product;
 
 template <class T>
 bool close(const std::vector<T>& got, const std::vector<double>& expected, double tolerance) {
@@ -340,7 +293,7 @@ void check_conv2d(Conv2dShape s) {
   for_each_product(s, [&](std::size_t in_y, std::size_t in_x, std::size_t in_weight) {
     expected[in_y] += static_cast<double>(xs[in_x]) * static_cast<double>(weights[in_weight]);
   });
-  for (double& value : expected) value = activate(value, s);
+  for (double& value : expected) value = activated(s, value);
   CHECK(close(on_host(y), expected, tolerance));
   CHECK_THROWS_WITH(
       ops<T>().conv2d(0, {s, x_there.data(), weight_there.data(), nullptr, y.data(), workspace.data(), bytes - 1},
@@ -359,7 +312,7 @@ void check_conv2d(Conv2dShape s) {
   std::vector<double> want_dx(xs.size(), 0), want_dweight(weights.size(), 2),
       want_dbias(static_cast<std::size_t>(s.O), 3), dz(ys.size());
   for (std::size_t i = 0; i < dz.size(); ++i) {
-    dz[i] = static_cast<double>(dys[i]) * derivative(static_cast<double>(ys[i]), s);
+    dz[i] = static_cast<double>(dys[i]) * activation_slope(s, static_cast<double>(ys[i]));
     want_dbias[i % want_dbias.size()] += dz[i];
   }
   for_each_product(s, [&](std::size_t in_y, std::size_t in_x, std::size_t in_weight) {
