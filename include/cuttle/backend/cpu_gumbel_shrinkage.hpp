@@ -8,24 +8,11 @@
 #include <limits>
 
 #include "cuttle/backend/cpu_elementwise.hpp"
+#include "cuttle/backend/cpu_sums.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 
 namespace cuttle::cpu {
-
-// sum_i term(i) as sixteen interleaved sums that meet in a tree: they fill vectors, and their order depends on n alone.
-template <class T, class Term>
-T interleaved_sum(std::int64_t n, Term term) {
-  constexpr std::int64_t ways = 16;
-  T sums[ways] = {};
-  std::int64_t i = 0;
-  for (; i + ways <= n; i += ways)
-    for (std::int64_t k = 0; k < ways; ++k) sums[k] += term(i + k);
-  for (std::int64_t k = 0; i + k < n; ++k) sums[k] += term(i + k);
-  for (std::int64_t half = ways / 2; half > 0; half /= 2)
-    for (std::int64_t k = 0; k < half; ++k) sums[k] += sums[k + half];
-  return sums[0];
-}
 
 // y = softmax(a), around the largest so that nothing overflows; all NaN where a holds NaN, +infinity or -infinity
 // alone.
@@ -34,7 +21,7 @@ void softmax_row(std::int64_t M, const T* a, T* y) {
   T largest = -std::numeric_limits<T>::infinity();
   for (std::int64_t m = 0; m < M; ++m) largest = a[m] > largest ? a[m] : largest;
   for (std::int64_t m = 0; m < M; ++m) y[m] = std::exp(a[m] - largest);
-  const T over_sum = 1 / interleaved_sum<T>(M, [=](std::int64_t m) { return y[m]; });
+  const T over_sum = 1 / detail::sum_of<T>(M, [=](std::int64_t m) { return y[m]; });
   for (std::int64_t m = 0; m < M; ++m) y[m] *= over_sum;
 }
 
@@ -57,7 +44,7 @@ T shrunk_derivative(T a, T d) {
 // max(sum |h|, epsilon) for h >= 0; NaN stays NaN.
 template <class T>
 T shrunk_norm(std::int64_t M, const T* h) {
-  const T sum = interleaved_sum<T>(M, [=](std::int64_t m) { return h[m]; });
+  const T sum = detail::sum_of<T>(M, [=](std::int64_t m) { return h[m]; });
   return sum < shrinkage_epsilon<T> ? shrinkage_epsilon<T> : sum;
 }
 
@@ -117,14 +104,14 @@ void shrink_row_backward(const seam::ShrinkageRule& rule, std::int64_t M, const 
     const T lambda = static_cast<T>(rule.lambda);
     for (std::int64_t m = 0; m < M; ++m) scratch[m] = shrunk(a[m], a[m] - lambda);
     const T norm = shrunk_norm(M, scratch);
-    const T mean = interleaved_sum<T>(M, [=](std::int64_t m) { return dweights[m] * (scratch[m] / norm); });
+    const T mean = detail::sum_of<T>(M, [=](std::int64_t m) { return dweights[m] * (scratch[m] / norm); });
     for (std::int64_t m = 0; m < M; ++m) {
       const T slope = shrunk_derivative(a[m], a[m] - lambda);
       dscores[m] = (dweights[m] - mean) / norm * slope;
     }
   } else {
     softmax_row(M, a, scratch);
-    const T mean = interleaved_sum<T>(M, [=](std::int64_t m) { return dweights[m] * scratch[m]; });
+    const T mean = detail::sum_of<T>(M, [=](std::int64_t m) { return dweights[m] * scratch[m]; });
     for (std::int64_t m = 0; m < M; ++m) dscores[m] = scratch[m] * (dweights[m] - mean);
   }
 }

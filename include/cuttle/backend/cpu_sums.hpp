@@ -23,16 +23,18 @@ inline double over_tiles(const double* partial, std::int64_t tiles, std::int64_t
   return sum;
 }
 
-// The sum of f(i) for i < n: eight sums that take turns, then a tree, so that the compiler can use vectors.
-template <class F>
-double sum_of(std::int64_t n, F f) {
-  constexpr std::int64_t ways = 8;
-  double sum[ways] = {};
+// The sum of f(i) for i < n: sixteen sums that take turns, so that the compiler can use vectors, then a tree.
+template <class T = double, class F>
+T sum_of(std::int64_t n, F f) {
+  constexpr std::int64_t ways = 16;
+  T sums[ways] = {};
   std::int64_t i = 0;
   for (; i + ways <= n; i += ways)
-    for (std::int64_t k = 0; k < ways; ++k) sum[k] += f(i + k);
-  for (std::int64_t k = 0; i + k < n; ++k) sum[k] += f(i + k);
-  return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    for (std::int64_t k = 0; k < ways; ++k) sums[k] += f(i + k);
+  for (std::int64_t k = 0; i + k < n; ++k) sums[k] += f(i + k);
+  for (std::int64_t half = ways / 2; half > 0; half /= 2)
+    for (std::int64_t k = 0; k < half; ++k) sums[k] += sums[k + half];
+  return sums[0];
 }
 
 }  // namespace cuttle::cpu::detail
