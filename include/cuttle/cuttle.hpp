@@ -21,6 +21,7 @@
 #include "cuttle/backend/cpu_queue_update.hpp"
 #include "cuttle/backend/cpu_random.hpp"
 #include "cuttle/backend/cpu_resize_bilinear.hpp"
+#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/backend/cpu_sums.hpp"
 #include "cuttle/backend/cpu_winograd.hpp"

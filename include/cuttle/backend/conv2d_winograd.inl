@@ -518,11 +518,11 @@ inline void forward(const seam::Conv2dArgs<float>& args) {
   const Plan plan(args.shape);
   const Tensor<float> u = transform_filter(plan, args.weight, false);
   const int64_t rows = args.shape.B * plan.vertical.tiles;
-  parallel_for((rows + plan.chunk_rows - 1) / plan.chunk_rows, [&](int64_t tile) {
-    Tensor<float> v = Tensor<float>::empty({plan.size(args.shape.C)});
-    Tensor<float> m = Tensor<float>::empty({plan.size(args.shape.O)});
+  const int64_t size_v = plan.size(args.shape.C), size_m = plan.size(args.shape.O);
+  const int64_t chunks = (rows + plan.chunk_rows - 1) / plan.chunk_rows;
+  parallel_for_with_scratch<float>(chunks, size_v + size_m, [&](int64_t tile, float* v) {
     const int64_t first = tile * plan.chunk_rows;
-    forward_chunk({plan, first, std::min(rows, first + plan.chunk_rows)}, args, u.data(), v.data(), m.data());
+    forward_chunk({plan, first, std::min(rows, first + plan.chunk_rows)}, args, u.data(), v, v + size_v);
   });
 }
 
@@ -572,13 +572,11 @@ inline void backward(const seam::Conv2dBackwardArgs<float>& args) {
   if (args.dweight) du = Tensor<float>::empty({groups, plan.points() * C * O});
   if (args.dbias) db = Tensor<float>::empty({groups, O});
 
-  parallel_for(groups, [&](int64_t group) {
-    Tensor<float> v = Tensor<float>::empty({plan.size(C)});
-    Tensor<float> dm = Tensor<float>::empty({plan.size(O)});
+  parallel_for_with_scratch<float>(groups, plan.size(C) + plan.size(O), [&](int64_t group, float* v) {
     const int64_t begin = group * images * plan.vertical.tiles;
     const int64_t end = std::min(B, (group + 1) * images) * plan.vertical.tiles;
     for (int64_t first = begin; first < end; first += plan.chunk_rows)
-      backward_chunk({plan, first, std::min(end, first + plan.chunk_rows)}, args, u.data(), v.data(), dm.data(),
+      backward_chunk({plan, first, std::min(end, first + plan.chunk_rows)}, args, u.data(), v, v + plan.size(C),
                      args.dweight ? du.data() + group * plan.points() * C * O : nullptr,
                      args.dbias ? db.data() + group * O : nullptr, first > begin);
   });

@@ -21,6 +21,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/backend/cpu_winograd.hpp"
 #include "cuttle/core/parallel.hpp"
@@ -311,22 +312,27 @@ void conv2d_data_gradient(const seam::Conv2dBackwardArgs<T>& args) {
   packing.fill(gather, [&](std::int64_t c, std::int64_t r, std::int64_t k, std::int64_t o) {
     return args.weight[((o * s.R + s.R - 1 - r) * s.S + s.S - 1 - k) * s.C + c];
   });
-  parallel_for(gather.tiles(), [&](std::int64_t index) {
+  const bool activated = s.activation != seam::Activation::none;
+  const std::int64_t row = s.OW * s.O;
+  std::int64_t most = 0;
+  for (std::int64_t index = 0; activated && index < gather.tiles(); ++index) {
     const Conv2dTile tile = gather.tile(index);
-    const std::int64_t row = s.OW * s.O;
+    const auto [first, last] = gather.source_rows(tile);
+    most = std::max(most, (tile.b1 - tile.b0) * (last - first) * row);
+  }
+  parallel_for_with_scratch<T>(gather.tiles(), most, [&](std::int64_t index, T* scratch) {
+    const Conv2dTile tile = gather.tile(index);
     const T* dz = args.dy + tile.b0 * s.OH * row;
     std::int64_t first = 0, last = s.OH;
-    Tensor<T> scratch;
-    if (s.activation != seam::Activation::none) {
+    if (activated) {
       std::tie(first, last) = gather.source_rows(tile);
       const std::int64_t n = (last - first) * row;
-      scratch = Tensor<T>::empty({(tile.b1 - tile.b0) * n});
       for (std::int64_t b = tile.b0; b < tile.b1; ++b) {
         const std::int64_t at = (b * s.OH + first) * row;
         kernels.activation_gradient(n, args.dy + at, args.y + at, s.activation, static_cast<T>(s.slope),
-                                    scratch.data() + (b - tile.b0) * n);
+                                    scratch + (b - tile.b0) * n);
       }
-      dz = scratch.data();
+      dz = scratch;
     }
     gather.for_each_piece(tile, first, last - first, [&](const Conv2dTaps& taps, const Conv2dPiece& piece) {
       kernels.gather(taps, piece, dz, packing.weights(), packing.depth, packing.bias(), 0, s.C, args.dx + tile.first,
@@ -351,8 +357,11 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
       std::min({gather.tiles(), s.B * s.OH * s.OW / group_pixels, most_elements / size}), 1, most_groups);
   auto partial = Tensor<T>::empty({groups * size});
 
+  const bool activated = s.activation != seam::Activation::none;
+  std::int64_t most = 0;
+  for (std::int64_t t = 0; activated && t < gather.tiles(); ++t) most = std::max(most, gather.tile(t).elements);
   const std::int64_t parts = channel_parts(groups, blocks);
-  parallel_for(groups * parts, [&](std::int64_t index) {
+  parallel_for_with_scratch<T>(groups * parts, most, [&](std::int64_t index, T* scratch) {
     const std::int64_t group = index / parts, part = index % parts;
     const std::int64_t first = blocks * part / parts * block,
                        last = std::min(blocks * (part + 1) / parts * block, rounded);
@@ -361,12 +370,10 @@ void conv2d_weight_gradient(const seam::Conv2dBackwardArgs<T>& args) {
     for (std::int64_t t = gather.tiles() * group / groups; t < gather.tiles() * (group + 1) / groups; ++t) {
       const Conv2dTile tile = gather.tile(t);
       const T* dz = args.dy + tile.first;
-      Tensor<T> scratch;
-      if (s.activation != seam::Activation::none) {
-        scratch = Tensor<T>::empty({tile.elements});
+      if (activated) {
         kernels.activation_gradient(tile.elements, dz, args.y + tile.first, s.activation, static_cast<T>(s.slope),
-                                    scratch.data());
-        dz = scratch.data();
+                                    scratch);
+        dz = scratch;
       }
       for (std::int64_t o = first; o < last; o += block) {
         T* dbias = sums + o * (depth + 1);

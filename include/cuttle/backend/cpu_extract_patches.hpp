@@ -6,8 +6,8 @@
 
 #include "cuttle/backend/cpu_elementwise.hpp"
 #include "cuttle/backend/cpu_random.hpp"
+#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/core/parallel.hpp"
-#include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 #include "cuttle/seam/crop_pair.hpp"
 
@@ -49,12 +49,11 @@ void random_patch_pairs(const seam::PatchPairsArgs<T>& a) {
   const bool augmented = a.task != seam::PatchTask::svdd;
   const std::int64_t step = a.state ? a.state->step : a.step;
   const std::int64_t row = a.tile_size * a.C, tiles = a.patch_size / a.tile_size;
-  parallel_for(2 * a.B, [&](std::int64_t work) {
+  parallel_for_with_scratch<float>(2 * a.B, 2 * row, [&](std::int64_t work, float* colour) {
     const std::int64_t b = work / 2, view = work % 2, slot = a.first_slot + b;
     const seam::PatchPair pair = seam::sample_patch_pair(a.task, a.patch_size, a.images, a.H, a.W, a.seed, step, slot);
     if (a.label && view == 0) a.label[b] = pair.label;
-    Tensor<float> scratch = Tensor<float>::empty({2, row});
-    float *colour = scratch.data(), *noise = scratch.data() + row;
+    float* const noise = colour + row;
     if (augmented) {
       fill_normal({colour, static_cast<std::size_t>(a.C)}, a.seed,
                   seam::patch_stream(step, a.patch_size, PatchNumber::colour),

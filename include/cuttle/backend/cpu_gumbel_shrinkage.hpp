@@ -7,9 +7,8 @@
 #include <functional>
 #include <limits>
 
-#include "cuttle/backend/cpu_elementwise.hpp"
+#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_sums.hpp"
-#include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 
 namespace cuttle::cpu {
@@ -116,29 +115,27 @@ void shrink_row_backward(const seam::ShrinkageRule& rule, std::int64_t M, const 
   }
 }
 
+// Calls row(r, scratch) for every row, scratch of M numbers.
+template <class T, class Row>
+void for_row_groups(const seam::GumbelShrinkageArgs<T>& a, Row&& row) {
+  constexpr std::int64_t group = 16;
+  parallel_for_with_scratch<T>((a.R + group - 1) / group, a.M, [&](std::int64_t tile, T* scratch) {
+    for (std::int64_t r = tile * group; r < std::min(a.R, (tile + 1) * group); ++r) row(r, scratch);
+  });
+}
+
 template <class T>
 void gumbel_shrinkage(const seam::GumbelShrinkageArgs<T>& a) {
-  for_ranges(
-      a.R,
-      [&](std::int64_t first, std::int64_t last) {
-        Tensor<T> scratch = Tensor<T>::empty({a.M});
-        for (std::int64_t r = first; r < last; ++r)
-          shrink_row(a.rule, a.M, a.scores + r * a.M, a.weights + r * a.M, scratch.data());
-      },
-      16);
+  for_row_groups<T>(a, [&](std::int64_t r, T* scratch) {
+    shrink_row(a.rule, a.M, a.scores + r * a.M, a.weights + r * a.M, scratch);
+  });
 }
 
 template <class T>
 void gumbel_shrinkage_backward(const seam::GumbelShrinkageArgs<T>& a) {
-  for_ranges(
-      a.R,
-      [&](std::int64_t first, std::int64_t last) {
-        Tensor<T> scratch = Tensor<T>::empty({a.M});
-        for (std::int64_t r = first; r < last; ++r)
-          shrink_row_backward(a.rule, a.M, a.scores + r * a.M, a.dweights + r * a.M, a.dscores + r * a.M,
-                              scratch.data());
-      },
-      16);
+  for_row_groups<T>(a, [&](std::int64_t r, T* scratch) {
+    shrink_row_backward(a.rule, a.M, a.scores + r * a.M, a.dweights + r * a.M, a.dscores + r * a.M, scratch);
+  });
 }
 
 }  // namespace cuttle::cpu

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuttle/backend/cpu_conv2d.hpp"
+#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/core/parallel.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
@@ -61,7 +62,8 @@ void matmul(const seam::MatmulArgs<T>& args) {
   const T alpha = static_cast<T>(args.alpha), beta = static_cast<T>(args.beta);
   const detail::Conv2dTaps taps{1, 1, K, 0, 0, 0, 0, 0};
   const std::int64_t tiles = (M + rows - 1) / rows, parts = detail::channel_parts(args.batch * tiles, blocks);
-  parallel_for(args.batch * tiles * parts, [&](std::int64_t index) {
+  const std::int64_t most = direct ? 0 : rows * std::min(N, (blocks / parts + 1) * block);
+  parallel_for_with_scratch<T>(args.batch * tiles * parts, most, [&](std::int64_t index, T* scratch) {
     const std::int64_t i = index / parts / tiles, m = index / parts % tiles * rows, part = index % parts;
     const std::int64_t first = blocks * part / parts * block, last = std::min(blocks * (part + 1) / parts * block, N);
     T* const c = args.c + i * args.stride_c + m * args.row_c;
@@ -73,14 +75,12 @@ void matmul(const seam::MatmulArgs<T>& args) {
       piece.in[p] = (m + r) * row_a;
       piece.out[p] = r * row - (direct ? 0 : first);
     }
-    Tensor<T> scratch;
-    if (!direct) scratch = Tensor<T>::empty({static_cast<std::int64_t>(piece.pixels), row});
     kernels.gather(taps, piece, a + i * stride_a, packed.data() + (right_hands == 1 ? 0 : i) * rounded * K, K, bias,
-                   first, last, direct ? c : scratch.data(), seam::Activation::none, T(0));
+                   first, last, direct ? c : scratch, seam::Activation::none, T(0));
     if (direct) return;
     for (std::int64_t r = 0; r < static_cast<std::int64_t>(piece.pixels); ++r)
       for (std::int64_t n = first; n < last; ++n) {
-        const T product = alpha * scratch.data()[r * row + n - first];
+        const T product = alpha * scratch[r * row + n - first];
         c[r * args.row_c + n] = args.beta == 0 ? product : product + beta * c[r * args.row_c + n];
       }
   });

@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "cuttle/backend/cpu_gumbel_shrinkage.hpp"
+#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/core/parallel.hpp"
-#include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 
 #define CUTTLE_KERNELS "cuttle/backend/memory_lookup.inl"
@@ -56,10 +56,10 @@ template <class T>
 void lookup_memory_gradient(const seam::MemoryLookupBackwardArgs<T>& a) {
   const seam::MemoryLookupShape& n = a.shape;
   const std::int64_t tiles = (n.E + lookup_columns - 1) / lookup_columns;
-  parallel_for(n.S * tiles, [&](std::int64_t tile) {
+  const std::int64_t most = 2 * n.B * std::min(lookup_columns, n.E);
+  parallel_for_with_scratch<T>(n.S * tiles, most, [&](std::int64_t tile, T* upstream) {
     const std::int64_t s = tile / tiles, e = tile % tiles * lookup_columns, columns = std::min(lookup_columns, n.E - e);
-    Tensor<T> lines = Tensor<T>::empty({2, n.B, columns});
-    T *const upstream = lines.data(), *const queries = upstream + n.B * columns;
+    T* const queries = upstream + n.B * columns;
     for (std::int64_t b = 0; b < n.B; ++b) {
       std::copy_n(a.dread + (b * n.S + s) * n.E + e, columns, upstream + b * columns);
       std::copy_n(a.queries + (b * n.S + s) * n.E + e, columns, queries + b * columns);

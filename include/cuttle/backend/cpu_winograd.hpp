@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/core/error.hpp"
 #include "cuttle/core/parallel.hpp"

@@ -47,7 +47,7 @@ inline bool& inside_parallel_region() noexcept {
 
 class ThreadPool {
  public:
-  using Body = void (*)(void* context, std::int64_t tile);
+  using Body = void (*)(void* context, std::int64_t tile, int worker);
 
   static ThreadPool& instance() {
     static ThreadPool pool;
@@ -78,7 +78,7 @@ class ThreadPool {
       ++generation_;
     }
     wake_.notify_all();
-    work();
+    work(0);
     std::unique_lock lock(mutex_);
     done_.wait(lock, [this] { return busy_ == 0; });
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
@@ -101,16 +101,16 @@ class ThreadPool {
       bool value;
       ~Restore() { flag = value; }
     } restore{inside, before};
-    for (std::int64_t tile = 0; tile < tiles; ++tile) body(context, tile);
+    for (std::int64_t tile = 0; tile < tiles; ++tile) body(context, tile, 0);
   }
 
-  void work() {
+  void work(int number) {
     SingleThreadedOpenMp guard;
     bool& inside = inside_parallel_region();
     inside = true;
     for (std::int64_t tile; (tile = next_.fetch_add(1, std::memory_order_relaxed)) < tiles_;) {
       try {
-        body_(context_, tile);
+        body_(context_, tile, number);
       } catch (...) {
         std::lock_guard lock(mutex_);
         if (!error_) error_ = std::current_exception();
@@ -124,13 +124,14 @@ class ThreadPool {
   void start_workers() {
     try {
       while (static_cast<int>(workers_.size()) + 1 < threads())
-        workers_.emplace_back([this, seen = generation_] { worker(seen); });
+        workers_.emplace_back(
+            [this, seen = generation_, number = static_cast<int>(workers_.size()) + 1] { worker(seen, number); });
     } catch (const std::system_error&) {
     }
   }
 
   // seen: the last generation before this worker was started, so that it joins the very next one.
-  void worker(std::uint64_t seen) {
+  void worker(std::uint64_t seen, int number) {
     for (;;) {
       {
         std::unique_lock lock(mutex_);
@@ -138,7 +139,7 @@ class ThreadPool {
         if (stop_) return;
         seen = generation_;
       }
-      work();
+      work(number);
       std::lock_guard lock(mutex_);
       if (--busy_ == 0) done_.notify_one();
     }
@@ -169,6 +170,14 @@ class ThreadPool {
   bool stop_ = false;
 };
 
+template <class Body>
+void call_tile(Body& body, std::int64_t tile, [[maybe_unused]] int worker) {
+  if constexpr (std::is_invocable_v<Body&, std::int64_t, int>)
+    body(tile, worker);
+  else
+    body(tile);
+}
+
 }  // namespace detail
 
 // Number of threads the library may use; at first the number of cores. It never changes a result.
@@ -182,17 +191,22 @@ inline void set_num_threads(int threads) {
 }
 
 // Calls body(tile) for tile = 0 .. tiles-1, each once, in any order and on any of the threads; rethrows the first
-// exception. A call from inside a tile runs on the calling thread. Cut tiles by shape, never by num_threads().
+// exception. A call from inside a tile runs on the calling thread. Cut tiles by shape, never by num_threads(). A body
+// that takes a second number gets that of the thread it runs on, which no other tile has at the same time: 0 ..
+// num_threads()-1.
 template <class Body>
 void parallel_for(std::int64_t tiles, Body&& body) {
   if (tiles <= 0) return;
   if (detail::inside_parallel_region()) {
-    for (std::int64_t tile = 0; tile < tiles; ++tile) body(tile);
+    for (std::int64_t tile = 0; tile < tiles; ++tile) detail::call_tile(body, tile, 0);
     return;
   }
   using Plain = std::remove_reference_t<Body>;
   detail::ThreadPool::instance().run(
-      tiles, [](void* context, std::int64_t tile) { (*static_cast<Plain*>(context))(tile); },
+      tiles,
+      [](void* context, std::int64_t tile, int worker) {
+        detail::call_tile(*static_cast<Plain*>(context), tile, worker);
+      },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
