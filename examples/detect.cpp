@@ -3,13 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <optional>
+#include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "cuttle/data/overlay.hpp"
 #include "cuttle/models/evaluation.hpp"
-#include "cuttle/models/patch_svdd.hpp"
+#include "cuttle/models/model.hpp"
 #include "support/console.hpp"
+#include "support/data_sets.hpp"
 #include "support/evaluation_report.hpp"
 
 namespace {
@@ -26,7 +30,8 @@ Options parse(int argc, char** argv) {
   CLI::App app{"Scores images with a trained model.", "detect"};
   app.add_option("--model", o.model, "model file")->required();
   auto* data =
-      app.add_option("--data", o.data, "folder of images; with labels known from its sub-folders, metrics too");
+      app.add_option("--data", o.data,
+                     "folder of images, or a .safetensors file of labelled images; metrics too where labels are known");
   app.add_option("images", o.images, "image files")->excludes(data);
   app.add_option("--out", o.out, "folder for heatmap overlays (PNG)");
   app.add_option("--json", o.json, "file for scores and metrics");
@@ -71,20 +76,32 @@ class HeatScale {
   float low_ = 0, high_ = 1;
 };
 
-// The picture beside itself under the heat of its map, with the outline of the mask where there is one.
-cuttle::Image side_by_side(const cuttle::Image& picture, const cuttle::Tensor<float>& map,
-                           const cuttle::Tensor<std::uint8_t>& mask, const HeatScale& heat) {
+// Images (H,W,3) of one size in a row.
+cuttle::Image beside(std::span<const cuttle::Image> images) {
   using namespace cuttle;
-  const Image left = to_rgb(resize(picture, map.size(0), map.size(1)));
-  Image right = heat.over(left, map);
-  if (mask.defined()) right = draw_contour(right, mask, {0, 255, 255});
-  const std::int64_t H = left.size(0), row = left.size(1) * 3, gap = 8 * 3;
-  Image both = Image::full({H, left.size(1) * 2 + 8, 3}, 255);
-  for (std::int64_t y = 0; y < H; ++y) {
-    std::copy_n(left.data() + y * row, row, both.data() + y * (2 * row + gap));
-    std::copy_n(right.data() + y * row, row, both.data() + y * (2 * row + gap) + row + gap);
-  }
-  return both;
+  const std::int64_t gap = 8, H = images[0].size(0), W = images[0].size(1);
+  const auto count = std::ssize(images);
+  Image all = Image::full({H, count * (W + gap) - gap, 3}, 255);
+  for (std::int64_t i = 0; i < count; ++i)
+    for (std::int64_t y = 0; y < H; ++y)
+      std::copy_n(images[static_cast<std::size_t>(i)].data() + y * W * 3, W * 3,
+                  all.data() + (y * all.size(1) + i * (W + gap)) * 3);
+  return all;
+}
+
+// A picture, its reconstruction where there is one, and itself under the heat of its map, with the outline of the mask
+// where there is one.
+cuttle::Image overlay(const cuttle::Image& picture, const cuttle::Evaluation& evaluation, std::size_t i,
+                      const HeatScale& heat) {
+  using namespace cuttle;
+  const Tensor<float>& map = evaluation.maps[i];
+  const auto at_map_size = [&](const Image& image) { return to_rgb(resize(image, map.size(0), map.size(1))); };
+  std::vector<Image> panels{at_map_size(picture)};
+  Image hot = heat.over(panels[0], map);
+  if (evaluation.reconstructions[i].defined()) panels.push_back(at_map_size(evaluation.reconstructions[i]));
+  if (evaluation.masks[i].defined()) hot = draw_contour(hot, evaluation.masks[i], {0, 255, 255});
+  panels.push_back(hot);
+  return beside(panels);
 }
 
 // Names that stay apart where images of two folders share one.
@@ -95,34 +112,34 @@ std::filesystem::path overlay_path(const std::filesystem::path& folder, const cu
   return folder / (number + kind + sample.path.stem().string() + ".png");
 }
 
-int detect(const Options& o) {
+console::TestData data_of(const Options& o) {
   using namespace cuttle;
-  const Device device = console::use(o.threads, o.device);
-  console::require_writable(o.json);
-  PatchSvdd model = PatchSvdd::load(o.model);
-  model.move_to(device);
+  if (!o.data.empty()) return console::TestData(o.data);
   std::vector<Sample> samples;
-  if (!o.data.empty()) samples = list_images(o.data, Split::test);
   for (const std::string& image : o.images)
     for (Sample& sample : list_images(image, Split::test)) samples.push_back(std::move(sample));
-  if (!o.out.empty()) std::filesystem::create_directories(o.out);
+  return console::TestData(std::move(samples));
+}
 
-  Evaluation evaluation;
-  {
-    console::Progress progress("scoring");
-    evaluation = evaluate(model, samples, o.skip_bad ? BadFile::skip : BadFile::stop,
-                          [&](std::int64_t done, std::int64_t total) { progress.show(done, total); });
-  }
+template <cuttle::Detector M>
+void detect(const M& model, const console::TestData& data, const Options& o) {
+  using namespace cuttle;
+  if (!o.out.empty()) std::filesystem::create_directories(o.out);
+  const Evaluation evaluation = data.evaluate(model, o.skip_bad ? BadFile::skip : BadFile::stop);
+  const std::optional<double>& threshold = evaluation.threshold;
   if (!evaluation.image_auroc)
-    for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
-      std::printf("%.6g  %s\n", evaluation.scores[i], evaluation.samples[i].path.c_str());
+    for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
+      const double score = evaluation.scores[i];
+      const char* decision = !threshold ? "" : score >= *threshold ? "anomalous  " : "normal     ";
+      std::printf("%.6g  %s%s\n", score, decision, evaluation.samples[i].path.c_str());
+    }
   console::print_metrics(evaluation);
 
   if (!o.out.empty()) {
     const HeatScale heat(evaluation.maps);
     for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
       write_png(overlay_path(o.out, evaluation.samples[i], i),
-                side_by_side(read_image(evaluation.samples[i].path), evaluation.maps[i], evaluation.masks[i], heat));
+                overlay(data.image(evaluation.samples[i]), evaluation, i, heat));
     std::printf("wrote %zu overlays to %s\n", evaluation.samples.size(), o.out.c_str());
   }
   if (!o.json.empty()) {
@@ -130,6 +147,7 @@ int detect(const Options& o) {
     for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
       const Sample& sample = evaluation.samples[i];
       Json::Object file{{"path", sample.path.string()}, {"score", evaluation.scores[i]}};
+      if (threshold) file.emplace_back("anomalous", evaluation.scores[i] >= *threshold);
       if (sample.label != Label::unknown) file.emplace_back("label", static_cast<int>(sample.label));
       if (!sample.kind.empty()) file.emplace_back("kind", sample.kind);
       files.push_back(Json(std::move(file)));
@@ -139,11 +157,26 @@ int detect(const Options& o) {
       skipped.push_back(Json(Json::Object{{"path", file.path.string()}, {"reason", file.reason}}));
     Json::Object report = console::metrics_json(evaluation);
     report.emplace_back("model", o.model);
+    report.emplace_back("method", M::method);
+    report.emplace_back("threshold", console::json_or_null(threshold));
     report.emplace_back("training", model.training());
     report.emplace_back("files", Json(std::move(files)));
     report.emplace_back("skipped", Json(std::move(skipped)));
     console::write_json(o.json, Json(std::move(report)));
   }
+}
+
+int detect(const Options& o) {
+  const cuttle::Device device = console::use(o.threads, o.device);
+  console::require_writable(o.json);
+  cuttle::Model loaded = cuttle::load_model(o.model);
+  const console::TestData data = data_of(o);
+  std::visit(
+      [&](auto& model) {
+        model.move_to(device);
+        detect(model, data, o);
+      },
+      loaded);
   return 0;
 }
 

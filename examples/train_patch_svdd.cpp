@@ -6,23 +6,20 @@
 #include <optional>
 #include <string>
 
-#include "cuttle/data/load_pictures.hpp"
 #include "cuttle/models/evaluation.hpp"
 #include "cuttle/models/patch_svdd.hpp"
 #include "support/console.hpp"
+#include "support/data_sets.hpp"
 #include "support/evaluation_report.hpp"
+#include "support/training_options.hpp"
 
 namespace {
 
-struct Options {
-  std::string data, out, recipe = "default", eval, device = "auto", json, math;
-  std::optional<std::int64_t> steps, epochs, batch, tile_overlap;
+struct Options : console::TrainingOptions {
+  std::optional<std::int64_t> epochs, tile_overlap;
   std::optional<double> learning_rate, lambda;
   std::string bank = "200000";
-  std::int64_t size = 256, eval_every = 0;
-  std::uint64_t seed = 1;
-  int threads = 0;
-  bool skip_bad = false;
+  std::int64_t size = 256;
 
   std::int64_t bank_rows() const {
     return bank == "all" ? cuttle::PatchSvdd::all_rows : static_cast<std::int64_t>(std::stoll(bank));
@@ -32,16 +29,11 @@ struct Options {
 Options parse(int argc, char** argv) {
   Options o;
   CLI::App app{"Trains Patch SVDD on normal images.", "train_patch_svdd"};
-  app.add_option("--data", o.data, "folder: an MVTec AD tree, a tree with good/, or normal images alone")->required();
-  app.add_option("--out", o.out, "model file to write (.safetensors)")->required();
-  app.add_option("--recipe", o.recipe, "default (soon useful) or published (the paper's)")
-      ->check(CLI::IsMember({"default", "published"}));
-  auto* steps = app.add_option("--steps", o.steps, "optimiser steps (the recipe has a length of its own)")
-                    ->check(CLI::PositiveNumber);
+  const auto common = o.add_to(app);
+  common.data->required();
   app.add_option("--epochs", o.epochs, "steps as epochs, in each of which every image is drawn 100 times on average")
       ->check(CLI::PositiveNumber)
-      ->excludes(steps);
-  app.add_option("--batch", o.batch, "pairs of each task in a step")->check(CLI::PositiveNumber);
+      ->excludes(common.steps);
   app.add_option("--lr", o.learning_rate, "Adam's learning rate")->check(CLI::PositiveNumber);
   app.add_option("--lambda", o.lambda, "weight of the distances between neighbouring patches")
       ->check(CLI::NonNegativeNumber);
@@ -57,21 +49,7 @@ Options parse(int argc, char** argv) {
                    ? std::string()
                    : "'" + text + "' is neither a positive number nor all";
       });
-  app.add_option("--math", o.math, "convolutions in training: fp32 or winograd (faster, rounds more)")
-      ->check(CLI::IsMember({"fp32", "winograd"}));
-  app.add_option("--eval", o.eval, "labelled data set to evaluate on, at the end and every --eval-every steps");
-  app.add_option("--eval-every", o.eval_every, "steps between evaluations")->check(CLI::PositiveNumber);
-  app.add_option("--seed", o.seed, "seed of everything random");
-  app.add_option("--threads", o.threads, "threads (all cores by default; never changes a result)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N");
-  app.add_option("--json", o.json, "file for the course of the training, settings and metrics");
-  app.add_flag("--skip-bad-files", o.skip_bad, "leave out files that cannot be read, instead of stopping");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error) == 0 ? 0 : 2);
-  }
+  console::parse_or_exit(app, argc, argv);
   return o;
 }
 
@@ -83,7 +61,7 @@ cuttle::PatchSvddRecipe recipe_of(const Options& o, std::int64_t pictures) {
   if (o.lambda) recipe.lambda = *o.lambda;
   if (o.steps) recipe.steps = *o.steps;
   if (o.epochs) recipe.steps = *o.epochs * PatchSvddRecipe::steps_an_epoch(pictures, recipe.batch);
-  if (!o.math.empty()) recipe.math = o.math == "winograd" ? cuttle::Math::winograd : cuttle::Math::fp32;
+  recipe.math = o.math_or(recipe.math);
   return recipe;
 }
 
@@ -126,21 +104,12 @@ int train(const Options& o) {
   const Device device = console::use(o.threads, o.device);
   console::require_writable(o.out);
   console::require_writable(o.json);
-  const BadFile bad_file = o.skip_bad ? BadFile::skip : BadFile::stop;
+  const BadFile bad_file = o.bad_file();
 
   const WorkingSize working_size{o.size, o.tile_overlap};
-  std::vector<SkippedFile> skipped;
-  Tensor<std::uint8_t> pictures;
-  {
-    console::Progress progress("reading");
-    const std::vector<Sample> samples = list_images(o.data, Split::train);
-    pictures = load_pictures(
-        samples, working_size,
-        {.bad_file = bad_file, .progress = [&](std::int64_t done, std::int64_t total) { progress.show(done, total); }},
-        &skipped);
-  }
-  for (const SkippedFile& file : skipped) std::printf("skipped: %s\n", file.reason.c_str());
-  const std::vector<Sample> eval_samples = o.eval.empty() ? std::vector<Sample>() : list_images(o.eval, Split::test);
+  const Tensor<std::uint8_t> pictures = console::training_pictures(o.data, working_size, bad_file);
+  std::optional<console::TestData> eval_data;
+  if (!o.eval.empty()) eval_data.emplace(o.eval);
   const Tensor<float> mean = mean_image(pictures);
   const PatchSvddRecipe recipe = recipe_of(o, pictures.size(0));
   std::printf(
@@ -171,11 +140,8 @@ int train(const Options& o) {
   const auto evaluate_now = [&](const PatchSvdd& model, const Window& window) {
     Json::Object entry{{"step", trainer.steps()}, {"training_seconds", training_seconds}};
     for (auto& member : window.json()) entry.push_back(member);
-    if (!eval_samples.empty()) {
-      console::Progress progress("evaluating");
-      const Evaluation evaluation = evaluate(
-          model, eval_samples, bad_file, [&](std::int64_t done, std::int64_t total) { progress.show(done, total); });
-      progress.finish();
+    if (eval_data) {
+      const Evaluation evaluation = eval_data->evaluate(model, bad_file);
       std::printf("after %lld steps, %s of training: ", static_cast<long long>(trainer.steps()),
                   console::duration(training_seconds).c_str());
       console::print_metrics(evaluation);

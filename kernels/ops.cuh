@@ -5,6 +5,7 @@
 #include "cuttle/seam/table.hpp"
 #include "kernels/activation.cuh"
 #include "kernels/adam.cuh"
+#include "kernels/augment.cuh"
 #include "kernels/conv2d.cuh"
 #include "kernels/distribute_scores.cuh"
 #include "kernels/elementwise.cuh"
@@ -13,6 +14,7 @@
 #include "kernels/losses.cuh"
 #include "kernels/mean_losses.cuh"
 #include "kernels/memory_lookup.cuh"
+#include "kernels/misplace_patches.cuh"
 #include "kernels/nearest_patch.cuh"
 #include "kernels/neighbour_attention.cuh"
 #include "kernels/norm.cuh"
@@ -55,6 +57,8 @@ seam::OpTable<T> own_ops() {
   table.random_patch_pairs = &entry<OnDevice, &launch_random_patch_pairs<T>>;
   table.extract_windows = &entry<OnDevice, &launch_extract_windows<T>>;
   table.join_windows = &entry<OnDevice, &launch_join_windows<T>>;
+  table.augment = &entry<OnDevice, &launch_augment<T>>;
+  table.misplace_patches = &entry<OnDevice, &launch_misplace_patches<T>>;
   table.distribute_scores = &entry<OnDevice, &launch_distribute_scores<T>>;
   table.max_over_pixels = &entry<OnDevice, &launch_max_over_pixels<T>>;
   table.conv2d = &entry<OnDevice, &launch_conv2d<T>>;

@@ -1,6 +1,8 @@
-"""A table of bench_kernels' JSON with the ceilings of the same run and the peers of gpu_kernels.py, in Markdown.
+"""A table of bench_kernels' JSON with the ceilings of the same run and the peers beside it, in Markdown.
 
-    table.py KERNELS.json [--ceilings CEILINGS.json] [--peers PEERS.json]
+    table.py KERNELS.json [--ceilings CEILINGS.json] [--peers PEERS.json...]
+
+Peers are what gpu_kernels.py and squid_step.py wrote.
 """
 
 import argparse
@@ -24,9 +26,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kernels")
     parser.add_argument("--ceilings")
-    parser.add_argument("--peers")
+    parser.add_argument("--peers", nargs="+", default=[])
     options = parser.parse_args()
-    kernels, ceilings, peers = load(options.kernels), load(options.ceilings), load(options.peers)
+    kernels, ceilings = load(options.kernels), load(options.ceilings)
 
     if ceilings:
         print(f"{ceilings['device']}: copy {ceilings['copy_bytes_per_s'] / 1e12:.2f} TB/s, fill "
@@ -34,7 +36,7 @@ def main():
               f"{ceilings['tf32_flops'] / 1e12:.0f}, FFMA {ceilings['ffma_flops'] / 1e12:.1f}, launch "
               f"{ceilings['launch_s'] * 1e6:.2f} us, graph node {ceilings['graph_node_s'] * 1e6:.2f} us\n")
     best = {}
-    for peer in peers.get("results", []):
+    for peer in (peer for path in options.peers for peer in load(path).get("results", [])):
         best.setdefault(peer["name"], []).append(peer)
 
     print("| kernel | ms | replayed, us | GB/s | GFLOP/s | floor, ms | share | peer | its ms | ratio |")

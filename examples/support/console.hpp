@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -79,8 +80,9 @@ inline cuttle::Device use(int threads, const std::string& name) {
   return cuttle::parse_device(name);
 }
 
+// null where there is no number, or one that JSON cannot hold.
 inline cuttle::Json json_or_null(const std::optional<double>& value) {
-  return value ? cuttle::Json(*value) : cuttle::Json();
+  return value && std::isfinite(*value) ? cuttle::Json(*value) : cuttle::Json();
 }
 
 inline void write_json(const std::filesystem::path& path, const cuttle::Json& value) {

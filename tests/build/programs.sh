@@ -4,7 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
 bin=build/bin
-for program in write_woven train_patch_svdd detect; do
+for program in write_woven train_patch_svdd train_squid detect; do
   [[ -x $bin/$program ]] || { fail "$bin/$program is not built"; exit 1; }
 done
 
@@ -37,7 +37,8 @@ same_at_two_threads() {
 detects() {
   "$bin/detect" --model "$model" --data "$set_dir" --out "$scratch/overlays" --json "$scratch/detect.json"
   holds "$scratch/detect.json" '"image_auroc": [01]' '"image_ap": ' '"f1_max": ' '"f1_max_threshold": ' \
-    '"pixel_auroc": [01]' '"aupro": [01]' '"seconds_per_image": ' '"path": ".*/test/hole/000.png"' '"score": ' '"label": 1'
+    '"pixel_auroc": [01]' '"aupro": [01]' '"seconds_per_image": ' '"path": ".*/test/hole/000.png"' '"score": ' '"label": 1' \
+    '"at_own_threshold": null' '"at_threshold_picked_on_this_set": \{' '"accuracy": ' '"specificity": ' '"method": "patch_svdd"'
   [[ $(find "$scratch/overlays" -name '*.png' | wc -l) == 6 ]]
 }
 
@@ -57,7 +58,26 @@ check "winograd, all rows, tiles" "$bin/train_patch_svdd" --data "$set_dir" --si
   --math winograd --bank all --out "$scratch/tiled.safetensors"
 check "an image larger than the working size, in tiles" "$bin/detect" --model "$scratch/tiled.safetensors" "$set_dir/test/hole/000.png"
 
-# Images of other kinds, made by ImageMagick or, without it, by Python's imaging library.
+# without_names FILE: detect's JSON but for times and for what its images are called.
+without_names() { grep -vE '"(seconds_per_image|path)": ' "$1"; }
+
+# The test part of the woven set in one file says what its folder says, in metrics, decisions and overlays.
+detects_in_one_file() {
+  "$bin/detect" --model "$model" --data "$scratch/woven.safetensors" --out "$scratch/overlays_of_file" --json "$scratch/file.json"
+  holds "$scratch/file.json" '"path": ".*/woven.safetensors/5"' '"image_auroc": [01]' '"aupro": [01]'
+  diff <(without_names "$scratch/detect.json") <(without_names "$scratch/file.json")
+  [[ $(find "$scratch/overlays_of_file" -name '*.png' | wc -l) == 6 ]]
+  diff <(cd "$scratch/overlays" && cat *.png | sha256sum) <(cd "$scratch/overlays_of_file" && cat *.png | sha256sum)
+}
+
+# An evaluation of the file on the way is that of detect.
+evaluates_in_one_file() {
+  "${train[@]}" --out "$scratch/again.safetensors" --eval "$scratch/woven.safetensors" --json "$scratch/again.json"
+  diff <(grep -oE '"(image_auroc|image_ap|aupro|f1_max)": .*' "$scratch/detect.json") \
+    <(grep -oE '"(image_auroc|image_ap|aupro|f1_max)": .*' "$scratch/again.json")
+}
+
+# Images of other kinds and in one file, made by Python's imaging library.
 python=$(command -v /usr/bin/python3 || true)
 if [[ $python ]] && "$python" -c 'import PIL, numpy' 2>/dev/null; then
   "$python" - "$set_dir/test/hole/000.png" "$scratch" <<'PY'
@@ -70,6 +90,49 @@ gray = np.asarray(image.convert("L")).astype(np.uint16) * 257
 Image.fromarray(gray).save(folder + "/sixteen_bits.png")
 image.save(folder + "/whole.jpg", quality=90)
 PY
+  "$python" - "$set_dir" "$scratch" <<'PY'
+import json, os, struct, sys
+import numpy as np
+from PIL import Image
+source, folder = sys.argv[1:]
+
+def write(path, images, **more):
+    tensors = {"images": np.stack(images), **{name: np.array(value) for name, value in more.items() if name != "kinds"}}
+    header, at, body = {}, 0, b""
+    for name, tensor in tensors.items():
+        data = np.ascontiguousarray(tensor).tobytes()
+        dtype = {"uint8": "U8", "int64": "I64"}[tensor.dtype.name]
+        header[name] = {"dtype": dtype, "shape": tensor.shape, "data_offsets": [at, at + len(data)]}
+        at, body = at + len(data), body + data
+    if "kinds" in more:
+        header["__metadata__"] = {"kinds": json.dumps(more["kinds"])}
+    head = json.dumps(header).encode()
+    open(path, "wb").write(struct.pack("<Q", len(head)) + head + body)
+
+images, labels, kind, masks = [], [], [], []
+kinds = sorted(os.listdir(source + "/test"))
+for k, name in enumerate(kinds):
+    for file in sorted(os.listdir(f"{source}/test/{name}")):
+        images.append(np.asarray(Image.open(f"{source}/test/{name}/{file}").convert("RGB")).transpose(2, 0, 1))
+        labels.append(int(name != "good"))
+        kind.append(k)
+        mask = f"{source}/ground_truth/{name}/{file[:-4]}_mask.png"
+        masks.append((np.asarray(Image.open(mask).convert("L")) > 128).astype(np.uint8) if name != "good" else np.zeros_like(images[-1][0]))
+write(folder + "/woven.safetensors", images, labels=labels, kind=kind, masks=np.stack(masks), kinds=kinds)
+normal = [np.asarray(Image.open(f"{source}/train/good/{f}").convert("RGB")).transpose(2, 0, 1) for f in sorted(os.listdir(source + "/train/good"))]
+write(folder + "/train.safetensors", normal + images[-1:], labels=[0] * len(normal) + [1])
+write(folder + "/gray.safetensors", [image[:1] for image in images], labels=[-1] * len(images))
+write(folder + "/defects.safetensors", images[-1:], labels=[1])
+PY
+  check "a data set in one file" detects_in_one_file
+  check "an evaluation on one file" evaluates_in_one_file
+  check "training on the normal images of one file" "$bin/train_patch_svdd" --data "$scratch/train.safetensors" --size 128 \
+    --steps 3 --bank 500 --seed 4 --out "$scratch/of_file.safetensors"
+  check "gives what training on the folder gives" cmp "$scratch/of_file.safetensors" "$scratch/one.safetensors"
+  check "gray images in one file, of unknown labels" "$bin/detect" --model "$model" --data "$scratch/gray.safetensors" --out "$scratch/gray"
+  check "one file without a normal image to train on" refuses "defects.safetensors: holds no image that is labelled normal" "$bin/train_patch_svdd" \
+    --data "$scratch/defects.safetensors" --out "$scratch/no"
+  check "a file that holds no images" refuses model.safetensors "$bin/detect" --model "$model" --data "$model"
   check "an image of another size" "$bin/detect" --model "$model" "$scratch/other_size.png"
   check "a 16-bit PNG" "$bin/detect" --model "$model" "$scratch/sixteen_bits.png"
   head -c 3000 "$scratch/whole.jpg" >"$scratch/cut.jpg"
@@ -103,3 +166,43 @@ full_disk() {
     cmp "$model" "$scratch/kept.safetensors" && [[ -z $(find "$scratch" -name '.*' -o -name '*.tmp*' -o -name 'kept.safetensors.*') ]]
 }
 check "a full disk" full_disk
+
+# SQUID: the smallest network that has every part.
+digits=("$bin/train_squid" --digits drawn --digit-images 40 --width 4 --slots 8 --steps 3 --seed 4)
+squid=("${digits[@]}" --size 48 --batch 4)
+squid_model=$scratch/squid.safetensors
+
+detects_with_squid() {
+  "$bin/detect" --model "$squid_model" --data "$set_dir" --out "$scratch/squid_overlays" --json "$scratch/squid_detect.json"
+  holds "$scratch/squid_detect.json" '"method": "squid"' '"image_auroc": [01]' '"threshold": [01]' '"anomalous": (true|false)' '"aupro": [01]'
+  [[ $(find "$scratch/squid_overlays" -name '*.png' | wc -l) == 6 ]]
+}
+squid_says_nothing_of_the_run() {
+  ! grep -aqE "$scratch|threads|$(date +%Y)-" "$squid_model"
+}
+squid_at_two_threads() {
+  "${squid[@]}" --threads 1 --out "$scratch/squid_one.safetensors" >/dev/null
+  "${squid[@]}" --threads 2 --out "$scratch/squid_two.safetensors" >/dev/null
+  cmp "$scratch/squid_one.safetensors" "$scratch/squid_two.safetensors"
+  cmp "$scratch/squid_one.safetensors" "$squid_model"
+}
+
+check "SQUID on drawn digits, evaluation on the way" "${squid[@]}" --out "$squid_model" --eval-every 2 --json "$scratch/squid.json"
+check "the course of its training" holds "$scratch/squid.json" '"step": 2' '"step": 3' '"reconstruction_loss": ' '"critic_loss_real": ' '"image_auroc_of_kind": ' '"misordered": '
+check "its model holds no path, date or number of threads" squid_says_nothing_of_the_run
+check "the same bytes at one and two threads" squid_at_two_threads
+check "detect with its model: decisions, maps, reconstructions" detects_with_squid
+check "the published recipe, on a folder, in colour" "$bin/train_squid" --data "$set_dir" --recipe published --config zhanglab --size 64 --width 4 --slots 8 \
+  --batch 3 --steps 2 --hold-out 0.25 --out "$scratch/squid_published.safetensors"
+check "the default recipe on a folder" "$bin/train_squid" --data "$set_dir" --size 64 --width 4 --slots 8 --batch 3 --steps 2 --hold-out 0 --eval "$set_dir" \
+  --out "$scratch/squid_folder.safetensors"
+check "an image size that the patches do not divide" refuses "image_size 50 is no multiple of grid * 2^levels = 24" "${digits[@]}" --batch 4 --size 50 --out "$scratch/no"
+check "a batch larger than the queue" refuses "a batch of 9 does not fit into queues of 8 slots" "${digits[@]}" --size 48 --batch 9 --out "$scratch/no"
+check "neither images nor digits" refuses "give --data or --digits" "$bin/train_squid" --out "$scratch/no"
+check "digits that are not there" refuses "$scratch/empty" "$bin/train_squid" --digits "$scratch/empty" --out "$scratch/no"
+check "a range of digits that is none" refuses "'9:3' is not FIRST:LAST" "${squid[@]}" --digits-train 9:3 --out "$scratch/no"
+head -c 20000 "$squid_model" >"$scratch/squid_cut.safetensors"
+check "a truncated model is named" refuses squid_cut.safetensors "$bin/detect" --model "$scratch/squid_cut.safetensors" "$set_dir/test/hole/000.png"
+mkdir -p "$scratch/single/good"
+cp "$set_dir/train/good/000.png" "$scratch/single/good/"
+check "one training image" refuses "holds one usable image" "$bin/train_squid" --data "$scratch/single" --size 64 --width 4 --slots 8 --batch 3 --steps 2 --out "$scratch/no"

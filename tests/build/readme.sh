@@ -48,7 +48,7 @@ known() {
       [[ ${words[0]##*/} == bench_* ]] && source="bench/${words[0]##*/}.cpp"
       [[ -f $source ]] || { echo "there is no $source"; return 1; }
       for word in "${words[@]:1}"; do
-        [[ $word != --* ]] || grep -qrF -- "${word%%=*}" "$source" examples/*.hpp || { echo "$source has no ${word%%=*}"; return 1; }
+        [[ $word != --* ]] || grep -qrF -- "${word%%=*}" "$source" examples/support || { echo "$source has no ${word%%=*}"; return 1; }
       done
       ;;
     cmake | git | cd | sudo | apt-get | python3 | "") ;;

@@ -261,3 +261,30 @@ TEST_CASE("write_png: what is written is what is read") {
   CHECK_THROWS_AS(write_png(path, Image::zeros({0, 4, 3})), Error);
   CHECK_THROWS_AS(write_png(folder.path() / "missing" / "picture.png", flat), IoError);
 }
+
+TEST_CASE("to_gray: the numbers of Pillow's \"L\", for one image and for many") {
+  struct Colour {
+    std::uint8_t red, green, blue, gray;
+  };
+  // The last five lie where the exact sum is nearest to a half.
+  const Colour colours[] = {{255, 0, 0, 76},     {0, 255, 0, 150},     {0, 0, 255, 29},     {255, 255, 255, 255},
+                            {0, 0, 0, 0},        {1, 2, 3, 2},         {10, 200, 30, 124},  {254, 1, 128, 91},
+                            {3, 1, 0, 1},        {0, 1, 0, 1},         {33, 129, 251, 114}, {118, 148, 3, 123},
+                            {231, 131, 31, 149}, {127, 159, 221, 157}, {35, 67, 129, 65},   {238, 248, 33, 221}};
+  Image image = Image::empty({4, 4, 3});
+  std::uint8_t* out = image.data();
+  for (const Colour& colour : colours)
+    for (const std::uint8_t channel : {colour.red, colour.green, colour.blue}) *out++ = channel;
+  const Image gray = to_gray(image);
+  REQUIRE(gray.shape() == Shape({4, 4, 1}));
+  for (std::size_t i = 0; i < std::size(colours); ++i) CHECK(int{gray.data()[i]} == int{colours[i].gray});
+
+  const auto batch = to_gray(image.reshape({2, 2, 4, 3}));
+  CHECK(batch.shape() == Shape({2, 2, 4, 1}));
+  CHECK(same(batch.reshape({4, 4, 1}), gray));
+  CHECK(to_gray(gray).data() == gray.data());  // gray images are shared
+  CHECK(same(to_gray(to_rgb(gray)), gray));
+  CHECK(to_gray(Image::zeros({0, 4, 3})).shape() == Shape({0, 4, 1}));
+  CHECK_THROWS_AS(to_gray(Image::zeros({4, 4, 2})), Error);
+  CHECK_THROWS_AS(to_gray(Image::zeros({4, 4, 4})), Error);
+}

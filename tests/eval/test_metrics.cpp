@@ -6,7 +6,9 @@
 #include <set>
 #include <string>
 
+#include "cuttle/io/safetensors.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/shared.hpp"
 
 using namespace cuttle;
 using cuttle_test::Approx;
@@ -195,6 +197,81 @@ TEST_CASE("f1_max takes the highest of equally good thresholds", "[eval]") {
   const auto tied = f1_max(std::array{4.0, 3.0, 2.0, 1.0}, Labels{1, 0, 0, 1});  // 2/3, 1/2, 2/5, 2/3
   CHECK(tied.threshold == 4);
   CHECK(tied.counts == Confusion{1, 0, 2, 1});
+}
+
+TEST_CASE("most_accurate_point of cases done by hand", "[eval]") {
+  SECTION("equal scores are called together") {
+    const auto best = most_accurate_point(std::array{3.0, 3.0, 3.0, 1.0, 1.0}, Labels{1, 1, 0, 0, 0});  // 3, 4, 2 of 5
+    CHECK(best.threshold == 3);
+    CHECK(best.counts == Confusion{2, 1, 2, 0});
+    CHECK(best.counts.accuracy() == 0.8);
+    CHECK(best.counts.specificity() == Approx(2.0 / 3).epsilon(1e-15));
+  }
+  SECTION("of equally good thresholds the highest") {
+    const auto best = most_accurate_point(std::array{4.0, 3.0, 2.0, 1.0}, Labels{1, 0, 1, 0});  // 2, 3, 2, 3, 2 of 4
+    CHECK(best.threshold == 4);
+    CHECK(best.counts == Confusion{1, 0, 2, 1});
+  }
+  SECTION("calling nothing anomalous may be the best there is") {
+    for (const auto& scores :
+         {std::vector{2.0, 2.0, 1.0}, std::vector{1.0, 2.0, 3.0}}) {  // 2, 2, 1 and 2, 1, 0, 1 of 3
+      const auto best = most_accurate_point(scores, Labels{1, 0, 0});
+      CHECK(best.threshold == inf);
+      CHECK(best.counts == Confusion{0, 0, 2, 1});
+      CHECK(best.counts.f1() == 0);
+      CHECK(best.counts.specificity() == 1);
+    }
+  }
+  CHECK_THROWS_WITH(most_accurate_point(std::array{1.0}, Labels{1}),
+                    "most_accurate_point: needs both classes, but of 1 samples none is normal");
+  CHECK(std::isnan(Confusion{1, 0, 0, 1}.specificity()));
+}
+
+TEST_CASE("most_accurate_point is what a search of scikit-learn's thinned ROC curve finds", "[eval]") {
+  // roc_curve(drop_intermediate=True): of the points at distinct scores those stay where the second difference of
+  // either count is not zero, and both ends; then the point that calls nothing anomalous comes first.
+  std::int64_t dropped = 0;
+  for (unsigned seed = 0; seed < 60; ++seed) {
+    const Samples samples = random_samples(3 + seed, seed % 2 ? 6 : 1000, seed);
+    const auto all = operating_points(samples.scores, samples.labels);
+    std::vector<OperatingPoint> thinned{all.front()};
+    for (std::size_t i = 1; i < all.size(); ++i) {
+      const auto bent = [&](auto count) {
+        return count(all[i + 1]) - count(all[i]) != count(all[i]) - count(all[i - 1]);
+      };
+      if (i == 1 || i + 1 == all.size() || bent([](const auto& p) { return p.counts.true_positives; }) ||
+          bent([](const auto& p) { return p.counts.false_positives; }))
+        thinned.push_back(all[i]);
+    }
+    dropped += std::ssize(all) - std::ssize(thinned);
+    OperatingPoint best = thinned.front();
+    for (const OperatingPoint& point : thinned)
+      if (point.counts.accuracy() > best.counts.accuracy()) best = point;
+    const OperatingPoint found = most_accurate_point(samples.scores, samples.labels);
+    CAPTURE(seed);
+    CHECK(found.threshold == best.threshold);
+    CHECK(found.counts == best.counts);
+  }
+  CHECK(dropped > 100);
+}
+
+TEST_CASE("SQUID's reported figures of its authors' scores", "[eval]") {
+  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
+  const auto scores = file.tensor<float>("score.A");
+  const auto classes = file.tensor<std::int64_t>("score.labels");
+  const Labels labels(classes.span().begin(), classes.span().end());
+  const auto figure = [&](const std::string& name) {
+    return static_cast<double>(file.tensor<float>("score." + name).item());
+  };
+  const OperatingPoint point = most_accurate_point(scores.span(), labels);
+  CHECK(point.threshold == figure("threshold"));
+  CHECK(100 * auroc(scores.span(), labels) == Approx(figure("auc")).epsilon(3e-6));
+  CHECK(100 * point.counts.accuracy() == Approx(figure("acc")).epsilon(3e-6));
+  CHECK(100 * point.counts.f1() == Approx(figure("f1")).epsilon(3e-6));
+  CHECK(100 * point.counts.recall() == Approx(figure("recall")).epsilon(3e-6));
+  CHECK(100 * point.counts.precision() == Approx(figure("precision")).epsilon(3e-6));
+  CHECK(100 * point.counts.specificity() == Approx(figure("specificity")).epsilon(3e-6));
 }
 
 TEST_CASE("metrics agree with scikit-learn 1.2", "[eval]") {

@@ -190,7 +190,7 @@ void check_training(const SquidConfig& config, const char* weights, const char* 
         "");
   CHECK(mismatch_of_parameters<T>(networks.generator, file, "g.after_dstep.", statistics, tolerance, compared) == "");
 
-  const auto g = squid_generator_loss(networks, images, pass_of("gstep", &tape), {});
+  const auto g = squid_generator_loss(networks, images, images, pass_of("gstep", &tape), {});
   check_losses<T>({g.terms[0], g.terms[1], g.terms[2], g.terms[3], g.terms[4]}, file,
                   {"g.loss_recon", "g.loss_g", "g.loss_teacher", "g.loss_dist", "g.loss_total"}, 1e-6);
   CHECK(mismatch_of_parameters<T>(networks.generator, file, "g.grad.", gradient, tolerance, compared) == "");
@@ -252,7 +252,7 @@ void check_trajectory(Device device) {
     adam_d.step();
     if (i % 2 != 0) continue;
     generator.zero_grad();
-    const auto g = squid_generator_loss(networks, images, next_pass(&tape), {});
+    const auto g = squid_generator_loss(networks, images, images, next_pass(&tape), {});
     for (std::int64_t k = 0; k < 5; ++k)
       CHECK(g.terms[static_cast<std::size_t>(k)].item() ==
             cuttle_test::Approx(g_losses.data()[i / 2 * 5 + k]).epsilon(1e-6));

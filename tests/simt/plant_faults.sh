@@ -29,6 +29,8 @@ faults=(
   'noise that depends on the block @@ kernels/extract_patches.cuh @@ s/name \* quads \+ quad, noise/name * quads + quad + blockIdx.x, noise/ @@ *patch_pairs*'
   'the step of a replay not read @@ kernels/extract_patches.cuh @@ s/if \(state == nullptr\) return step;/if (state != nullptr || state == nullptr) return step;/ @@ *patch_pairs*'
   'a corner read before it is written @@ kernels/extract_patches.cuh @@ s/__syncthreads\(\);(\s+const Global<const std::uint8_t> image)/$1/ @@ *patch_pairs*'
+  'the shift of the other axis @@ kernels/augment.cuh @@ s/a\.H, map\.down/a.H, map.right/ @@ augment*'
+  'pieces laid before they are drawn @@ kernels/misplace_patches.cuh @@ s/(b, std::int64_t\{threadIdx\.x\}\);\s+)__syncthreads\(\);/$1/ @@ misplace_patches*'
   'the last patch of a run left out @@ kernels/distribute_scores.cuh @@ s/j < cols\.last; \+\+j/j < cols.last - 1; ++j/ @@ distribute_scores*'
   'a NaN that gets lost @@ kernels/distribute_scores.cuh @@ s/return a != a \? a : a < b \|\| b != b \? b : a;/return a < b ? b : a;/ @@ *max_over_pixels*'
   'rows added out of order @@ kernels/elementwise.cuh @@ s/for \(int e = 0; e < warp_size; \+\+e\) \{/for (int e = warp_size - 1; e >= 0; --e) {/ @@ *add_rows*'

@@ -302,7 +302,7 @@ TEST_CASE("simt: an access past a tensor's own bytes is caught though its block 
                     contains("thread (0,0,0): read of 4 bytes, 4 bytes before a buffer of 132"));
   // From one buffer into the next.
   const Tensor<float> other = Tensor<float>::zeros({33}, Device::cuda());
-  CHECK_THROWS_WITH(launch("twice", &double_all, 1, 32, 0, nullptr, x.data(), std::int64_t{1} << 40,
+  CHECK_THROWS_WITH(launch("twice", &double_all, 1, 32, 0, nullptr, x.data(), std::int64_t{1} << 62,
                            static_cast<std::int64_t>(other.data() - x.data())),
                     contains("read of 4 bytes"));
   CHECK_NOTHROW(launch("pack", &read_pack_at, 1, 32, 0, nullptr, other.data(), x.data(), 28));

@@ -20,6 +20,23 @@ struct LabelledImages {
   std::vector<Label> labels;       // N
   std::vector<std::string> kinds;  // N, as a Sample's kind; empty where none is known
   Tensor<std::uint8_t> masks;      // (N,H,W), not 0 where anomalous; not defined where unknown
+
+  // Image i (H,W,C), which shares memory.
+  Image image(std::int64_t i) const {
+    return images.slice(i, i + 1).reshape({images.size(1), images.size(2), images.size(3)});
+  }
+
+  // Throws, with the name of the operation that asks, where the members do not fit together.
+  void check(const char* op) const {
+    const Shape& shape = images.shape();
+    require(images.rank() == 4 && images.numel() > 0 && (shape[3] == 1 || shape[3] == 3), op, ": images has shape ",
+            shape, ", not [N, H, W, 1 or 3]");
+    const std::int64_t n = shape[0];
+    require(std::ssize(labels) == n, op, ": ", labels.size(), " labels for ", n, " images");
+    require(kinds.empty() || std::ssize(kinds) == n, op, ": ", kinds.size(), " kinds for ", n, " images");
+    require(!masks.defined() || masks.shape() == Shape{n, shape[1], shape[2]}, op, ": masks has shape ", masks.shape(),
+            ", images ", shape);
+  }
 };
 
 namespace detail {
@@ -101,15 +118,8 @@ inline LabelledImages read_labelled_images(const std::filesystem::path& path) {
 
 // Writes what read_labelled_images reads; kinds are numbered in the order in which they first appear.
 inline void write_labelled_images(const std::filesystem::path& path, const LabelledImages& set) {
-  const Shape& shape = set.images.shape();
-  require(set.images.rank() == 4 && set.images.numel() > 0 && (shape[3] == 1 || shape[3] == 3),
-          "write_labelled_images: images has shape ", shape, ", not [N, H, W, 1 or 3]");
-  const std::int64_t n = shape[0];
-  require(std::ssize(set.labels) == n, "write_labelled_images: ", set.labels.size(), " labels for ", n, " images");
-  require(set.kinds.empty() || std::ssize(set.kinds) == n, "write_labelled_images: ", set.kinds.size(), " kinds for ",
-          n, " images");
-  require(!set.masks.defined() || set.masks.shape() == Shape{n, shape[1], shape[2]},
-          "write_labelled_images: masks has shape ", set.masks.shape(), ", images ", shape);
+  set.check("write_labelled_images");
+  const std::int64_t n = set.images.size(0);
   SafetensorsWriter writer;
   writer.add("images", detail::channels_first(set.images));
   auto labels = Tensor<std::int64_t>::empty({n});

@@ -24,6 +24,24 @@ inline void require_image(const Image& image, const char* op) {
 
 }  // namespace detail
 
+// One channel of images (...,1 or 3): colours weighted as ITU-R BT.601 does, in 16-bit fixed point, as Pillow's "L" has
+// them; gray images are returned as they are.
+inline Tensor<std::uint8_t> to_gray(const Tensor<std::uint8_t>& images) {
+  require(images.rank() >= 1 && (images.size(-1) == 1 || images.size(-1) == 3), "to_gray: images have shape ",
+          images.shape(), ", expected 1 or 3 channels");
+  if (images.size(-1) == 1) return images;
+  Shape shape;
+  for (int k = 0; k + 1 < images.rank(); ++k) shape.push_back(images.size(k));
+  shape.push_back(1);
+  auto gray = Tensor<std::uint8_t>::empty(shape);
+  const std::uint8_t* in = images.data();
+  for (std::uint8_t& value : gray.span()) {
+    value = static_cast<std::uint8_t>((19595 * in[0] + 38470 * in[1] + 7471 * in[2] + 32768) >> 16);
+    in += 3;
+  }
+  return gray;
+}
+
 // Three channels: gray is copied into each, colour is returned as it is.
 inline Image to_rgb(const Image& image) {
   detail::require_image(image, "to_rgb");

@@ -1,4 +1,4 @@
-// Metrics of anomaly detection: for images (AUROC, average precision, F1-max) and for pixels (AUROC, AUPRO).
+// Metrics of anomaly detection: for images (AUROC, average precision, F1-max, accuracy) and for pixels (AUROC, AUPRO).
 //
 // Scores grow with anomaly; a sample is called anomalous where score >= threshold. Labels and mask pixels: 0 is normal,
 // everything else anomalous. Equal scores are never split by their order. NaN scores are refused.
@@ -34,11 +34,15 @@ struct Confusion {
   double recall() const noexcept { return ratio(true_positives, positives()); }
   // FP / (FP + TN); NaN without negatives.
   double false_positive_rate() const noexcept { return ratio(false_positives, negatives()); }
+  // TN / (FP + TN); NaN without negatives.
+  double specificity() const noexcept { return ratio(true_negatives, negatives()); }
   // TP / (TP + FP); 1 where nothing is called anomalous.
   double precision() const noexcept {
     const std::int64_t called = true_positives + false_positives;
     return called ? ratio(true_positives, called) : 1;
   }
+  // (TP + TN) / all.
+  double accuracy() const noexcept { return ratio(true_positives + true_negatives, positives() + negatives()); }
   // 2 TP / (2 TP + FP + FN).
   double f1() const noexcept {
     return ratio(2 * true_positives, 2 * true_positives + false_positives + false_negatives);
@@ -101,6 +105,15 @@ std::vector<OperatingPoint> sweep(const char* op, const Scores& scores, std::spa
   return points;
 }
 
+// The same after an infinite threshold, which calls nothing anomalous.
+template <ScoreRange Scores>
+std::vector<OperatingPoint> roc_points(const char* op, const Scores& scores, std::span<const std::uint8_t> labels) {
+  auto points = sweep(op, scores, labels);
+  const Confusion& all = points.back().counts;
+  points.insert(points.begin(), {std::numeric_limits<double>::infinity(), {0, 0, all.negatives(), all.positives()}});
+  return points;
+}
+
 }  // namespace detail
 
 // Whether labels hold normal and anomalous samples, which the metrics below need.
@@ -128,10 +141,7 @@ Confusion confusion(const Scores& scores, std::span<const std::uint8_t> labels, 
 // first an infinite threshold that calls nothing anomalous, then each distinct score from the largest down.
 template <ScoreRange Scores>
 std::vector<OperatingPoint> operating_points(const Scores& scores, std::span<const std::uint8_t> labels) {
-  auto points = detail::sweep("operating_points", scores, labels);
-  const Confusion& all = points.back().counts;
-  points.insert(points.begin(), {std::numeric_limits<double>::infinity(), {0, 0, all.negatives(), all.positives()}});
-  return points;
+  return detail::roc_points("operating_points", scores, labels);
 }
 
 // Area under the ROC curve: the probability that an anomalous sample scores above a normal one, ties counting half
@@ -170,6 +180,19 @@ OperatingPoint f1_max(const Scores& scores, std::span<const std::uint8_t> labels
   const auto points = detail::sweep("f1_max", scores, labels);
   return *std::max_element(points.begin(), points.end(),
                            [](const auto& a, const auto& b) { return a.counts.f1() < b.counts.f1(); });
+}
+
+// The point with the largest accuracy among operating_points(); of equal ones the highest threshold, which is infinite
+// where no threshold does better than calling nothing anomalous. SQUID's authors report accuracy, F1, recall, precision
+// and specificity there, a threshold picked on the very set that is reported. (They search scikit-learn's ROC curve,
+// from which evenly spaced collinear points are dropped; accuracy is linear along those, so the first maximum is the
+// same.)
+template <ScoreRange Scores>
+OperatingPoint most_accurate_point(const Scores& scores, std::span<const std::uint8_t> labels) {
+  const auto points = detail::roc_points("most_accurate_point", scores, labels);
+  return *std::max_element(points.begin(), points.end(), [](const auto& a, const auto& b) {
+    return a.counts.true_positives + a.counts.true_negatives < b.counts.true_positives + b.counts.true_negatives;
+  });
 }
 
 // The 8-connected components of a mask [H, W]: labels [H, W] with 0 for the background and 1 .. sizes.size() for the

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -11,10 +12,19 @@
 #include <vector>
 
 #include "cuttle/data/folder.hpp"
+#include "cuttle/data/labelled_images.hpp"
 #include "cuttle/eval/metrics.hpp"
-#include "cuttle/models/patch_svdd.hpp"
+#include "cuttle/models/anomaly_map.hpp"
 
 namespace cuttle {
+
+// A trained model: what it makes of an image and, where it learnt one, the score from which it calls an image
+// anomalous.
+template <class M>
+concept Detector = requires(const M& model, const Image& image) {
+  { model.score(image) } -> std::same_as<AnomalyMap>;
+  { model.threshold() } -> std::convertible_to<std::optional<double>>;
+};
 
 // Results by sample, and the metrics that the labels allow: those of images need both labels, those of pixels a mask
 // for every anomalous image.
@@ -22,10 +32,16 @@ struct Evaluation {
   std::vector<Sample> samples;
   std::vector<double> scores;
   std::vector<Tensor<float>> maps;
+  std::vector<Image> reconstructions;       // undefined where the method makes none
   std::vector<Tensor<std::uint8_t>> masks;  // undefined where the image is normal or has none
   std::vector<SkippedFile> skipped;
+  std::optional<double> threshold;  // the model's own
 
-  std::optional<double> image_auroc, image_ap, f1_max, f1_max_threshold, pixel_auroc, aupro;
+  std::optional<double> image_auroc, image_ap, pixel_auroc, aupro;
+  // At thresholds picked with the labels of this very set; on other images they would do worse.
+  std::optional<OperatingPoint> f1_max, most_accurate;
+  // At the model's own threshold, for which no label of this set was seen; one kind of label will do.
+  std::optional<OperatingPoint> at_own_threshold;
   std::map<std::string, double> image_auroc_of_kind;  // of each kind of defect against all normal images
   double seconds_per_image = 0;                       // scoring alone: the image is in memory before
 };
@@ -44,13 +60,15 @@ inline void add_image_metrics(Evaluation& evaluation) {
     labels.push_back(sample.label == Label::anomalous);
     (labels.back() ? by_kind[sample.kind] : normal).push_back(evaluation.scores[i]);
   }
+  if (evaluation.threshold && !labels.empty())
+    evaluation.at_own_threshold = {*evaluation.threshold, confusion(scores, labels, *evaluation.threshold)};
   if (!has_both_classes(labels)) return;
   evaluation.image_auroc = auroc(scores, labels);
   evaluation.image_ap = average_precision(scores, labels);
-  const OperatingPoint best = f1_max(scores, labels);
-  evaluation.f1_max = best.counts.f1();
-  evaluation.f1_max_threshold = best.threshold;
+  evaluation.f1_max = f1_max(scores, labels);
+  evaluation.most_accurate = most_accurate_point(scores, labels);
   for (const auto& [kind, anomalous] : by_kind) {
+    if (kind.empty()) continue;
     std::vector<double> both = normal;
     both.insert(both.end(), anomalous.begin(), anomalous.end());
     std::vector<std::uint8_t> which(normal.size(), 0);
@@ -74,38 +92,70 @@ inline void add_pixel_metrics(Evaluation& evaluation) {
   evaluation.aupro = aupro(maps, masks);
 }
 
+// image_of(i) is the image of sample i, mask_of(i, image, height, width) its mask at that size, or undefined. An
+// IoError of either stops it or, under BadFile::skip, leaves the sample out.
+template <Detector M, class ImageOf, class MaskOf, class Progress>
+Evaluation evaluate_samples(const M& model, std::span<const Sample> samples, BadFile bad_file, ImageOf image_of,
+                            MaskOf mask_of, Progress& progress) {
+  Evaluation evaluation;
+  evaluation.threshold = model.threshold();
+  std::chrono::duration<double> scoring{0};
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    try {
+      const Image image = image_of(i);
+      const auto start = std::chrono::steady_clock::now();
+      AnomalyMap result = model.score(image);
+      scoring += std::chrono::steady_clock::now() - start;
+      Tensor<std::uint8_t> mask = mask_of(i, image, result.map.size(0), result.map.size(1));
+      evaluation.samples.push_back(samples[i]);
+      evaluation.scores.push_back(result.score);
+      evaluation.maps.push_back(std::move(result.map));
+      evaluation.reconstructions.push_back(std::move(result.reconstruction));
+      evaluation.masks.push_back(std::move(mask));
+    } catch (const IoError& error) {
+      if (bad_file == BadFile::stop) throw;
+      evaluation.skipped.push_back({samples[i].path, error.what()});
+    }
+    progress(static_cast<std::int64_t>(i + 1), std::ssize(samples));
+  }
+  if (evaluation.samples.empty()) throw Error(concat("none of ", samples.size(), " images can be used"));
+  evaluation.seconds_per_image = scoring.count() / static_cast<double>(evaluation.samples.size());
+  add_image_metrics(evaluation);
+  add_pixel_metrics(evaluation);
+  return evaluation;
+}
+
 }  // namespace detail
 
 // Scores every sample's image. A file that cannot be read stops it or, under BadFile::skip, is left out and listed.
 // progress(done, total) is called after each.
-template <class Progress>
-Evaluation evaluate(const PatchSvdd& model, std::span<const Sample> samples, BadFile bad_file, Progress&& progress) {
-  Evaluation evaluation;
-  std::chrono::duration<double> scoring{0};
-  std::int64_t done = 0;
-  for (const Sample& sample : samples) {
-    try {
-      const Image image = read_image(sample.path);
-      const auto start = std::chrono::steady_clock::now();
-      AnomalyMap result = model.score(image);
-      scoring += std::chrono::steady_clock::now() - start;
-      Tensor<std::uint8_t> mask;
-      if (!sample.mask.empty()) mask = read_mask(sample, image, result.map.size(0), result.map.size(1));
-      evaluation.samples.push_back(sample);
-      evaluation.scores.push_back(result.score);
-      evaluation.maps.push_back(std::move(result.map));
-      evaluation.masks.push_back(std::move(mask));
-    } catch (const IoError& error) {
-      if (bad_file == BadFile::stop) throw;
-      evaluation.skipped.push_back({sample.path, error.what()});
-    }
-    progress(++done, std::ssize(samples));
-  }
-  if (evaluation.samples.empty()) throw Error(concat("none of ", samples.size(), " images can be used"));
-  evaluation.seconds_per_image = scoring.count() / static_cast<double>(evaluation.samples.size());
-  detail::add_image_metrics(evaluation);
-  detail::add_pixel_metrics(evaluation);
-  return evaluation;
+template <Detector M, class Progress>
+Evaluation evaluate(const M& model, std::span<const Sample> samples, BadFile bad_file, Progress&& progress) {
+  return detail::evaluate_samples(
+      model, samples, bad_file, [&](std::size_t i) { return read_image(samples[i].path); },
+      [&](std::size_t i, const Image& image, std::int64_t height, std::int64_t width) {
+        return samples[i].mask.empty() ? Tensor<std::uint8_t>() : read_mask(samples[i], image, height, width);
+      },
+      progress);
+}
+
+// The same for images in memory; a sample's path is the number of its image.
+template <Detector M, class Progress>
+Evaluation evaluate(const M& model, const LabelledImages& set, Progress&& progress) {
+  set.check("evaluate");
+  std::vector<Sample> samples;
+  for (std::size_t i = 0; i < set.labels.size(); ++i)
+    samples.push_back({std::to_string(i), set.labels[i], set.kinds.empty() ? "" : set.kinds[i], {}});
+  return detail::evaluate_samples(
+      model, samples, BadFile::stop, [&](std::size_t i) { return set.image(static_cast<std::int64_t>(i)); },
+      [&](std::size_t i, const Image&, std::int64_t height, std::int64_t width) {
+        if (!set.masks.defined() || set.labels[i] != Label::anomalous) return Tensor<std::uint8_t>();
+        const auto row = static_cast<std::int64_t>(i);
+        Image mask = set.masks.slice(row, row + 1).reshape({set.masks.size(1), set.masks.size(2), 1}).clone();
+        for (std::uint8_t& pixel : mask.span()) pixel = pixel ? 255 : 0;
+        return resize_mask(mask, height, width);
+      },
+      progress);
 }
 
 }  // namespace cuttle

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuttle/data/working_size.hpp"
+#include "cuttle/models/anomaly_map.hpp"
 #include "cuttle/models/patch_svdd_training.hpp"
 #include "cuttle/models/state.hpp"
 #include "cuttle/ops/distribute_scores.hpp"
@@ -20,12 +21,6 @@
 #include "cuttle/ops/standardize.hpp"
 
 namespace cuttle {
-
-// map (H,W): the anomaly of each pixel; score: the largest of them.
-struct AnomalyMap {
-  Tensor<float> map;
-  double score = 0;
-};
 
 class PatchSvdd {
  public:
@@ -89,8 +84,9 @@ class PatchSvdd {
         .to(Device::cpu());
   }
 
-  // The anomaly of an image (H,W,1 or 3) of any size. Its map has the working size, or where the image is cut into
-  // tiles the image's own; there a pixel in several tiles takes the mean of their maps.
+  // The anomaly of an image (H,W,1 or 3) of any size: its map, and as its score the largest pixel of it. The map has
+  // the working size, or where the image is cut into tiles the image's own; there a pixel in several tiles takes the
+  // mean of their maps.
   AnomalyMap score(const Image& image) const {
     const WorkingSize::Pictures pictures = working_size_.pictures_of(image);
     const std::int64_t size = working_size_.size, width = pictures.width;
@@ -113,6 +109,8 @@ class PatchSvdd {
     return result;
   }
 
+  // The score from which an image is called anomalous: Patch SVDD learns none.
+  std::optional<double> threshold() const noexcept { return std::nullopt; }
   const WorkingSize& working_size() const noexcept { return working_size_; }
   const Tensor<float>& mean() const noexcept { return mean_; }
   PatchSvddNetworks<float>& networks() noexcept { return networks_; }
@@ -136,9 +134,7 @@ class PatchSvdd {
     Json::Object settings{{"size", Json(working_size_.size)},
                           {"tile_overlap", working_size_.tile_overlap ? Json(*working_size_.tile_overlap) : Json()},
                           {"training", training_}};
-    file.set_metadata("method", method)
-        .set_metadata("format_version", "1")
-        .set_metadata("settings", Json(std::move(settings)).dump());
+    add_method(file, method, Json(std::move(settings)));
     file.write(path);
   }
 
@@ -146,18 +142,9 @@ class PatchSvdd {
   // finite.
   static PatchSvdd load(const std::filesystem::path& path) {
     const SafetensorsFile file(path);
-    const auto metadata = [&](const char* key) {
-      const auto found = file.metadata().find(key);
-      if (found == file.metadata().end())
-        throw IoError(file.path(), concat("is no model of this library: its metadata lack \"", key, '"'));
-      return found->second;
-    };
-    if (metadata("method") != method)
-      throw IoError(file.path(), concat("is a model of method \"", metadata("method"), "\", not ", method));
-    if (metadata("format_version") != "1")
-      throw IoError(file.path(), concat("has format version ", metadata("format_version"), "; this library reads 1"));
+    check_method(file, method);
     try {
-      const Json settings = Json::parse(metadata("settings"));
+      const Json settings = model_settings(file);
       WorkingSize working_size{settings.at("size").integer(), {}};
       if (const Json& overlap = settings.at("tile_overlap"); !overlap.is_null())
         working_size.tile_overlap = overlap.integer();

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cuttle/core/error.hpp"
+#include "cuttle/io/json.hpp"
 
 namespace cuttle {
 
@@ -30,9 +33,10 @@ struct SquidConfig {
   std::vector<bool> concat{true, true, false, false};  // whether up-sampling block i takes the encoder's features in
   std::int64_t slots = 200;                            // of a queue
   std::int64_t decoder_slots = 200;
-  std::int64_t kept = 5;                           // the k of keep_above_kth
-  double generated_share = 0.95;                   // of the in-painted pixels behind the masked shortcut in training
-  std::vector<SquidDecoderMemory> decoder_memory;  // by level from the top; shorter than levels: none
+  std::int64_t kept = 5;          // the k of keep_above_kth
+  double generated_share = 0.95;  // of the in-painted pixels behind the masked shortcut in training
+  static constexpr double decoder_generated_share = 0.95;  // of those behind the decoder's memories
+  std::vector<SquidDecoderMemory> decoder_memory;          // by level from the top; shorter than levels: none
 
   // The reference's zhang_best: chest radiographs, 128 x 128.
   static SquidConfig zhanglab() {
@@ -62,6 +66,48 @@ struct SquidConfig {
     return digit();
   }
 
+  // As a model file holds it; from() throws where that makes no network.
+  Json json() const {
+    Json::Array joined, memories;
+    for (const bool takes_features : concat) joined.emplace_back(takes_features);
+    for (const SquidDecoderMemory& memory : decoder_memory)
+      memories.emplace_back(
+          Json::Object{{"kind", kinds[static_cast<std::size_t>(memory.kind)]}, {"matrices", memory.matrices}});
+    return Json(Json::Object{{"image_size", image_size},
+                             {"grid", grid},
+                             {"levels", levels},
+                             {"root", root},
+                             {"initial_combine", initial_combine},
+                             {"concat", Json(std::move(joined))},
+                             {"slots", slots},
+                             {"decoder_slots", decoder_slots},
+                             {"kept", kept},
+                             {"generated_share", generated_share},
+                             {"decoder_memory", Json(std::move(memories))}});
+  }
+  static SquidConfig from(const Json& json) {
+    SquidConfig config;
+    for (const auto& [name, member] :
+         {std::pair("image_size", &SquidConfig::image_size), std::pair("grid", &SquidConfig::grid),
+          std::pair("levels", &SquidConfig::levels), std::pair("root", &SquidConfig::root),
+          std::pair("initial_combine", &SquidConfig::initial_combine), std::pair("slots", &SquidConfig::slots),
+          std::pair("decoder_slots", &SquidConfig::decoder_slots), std::pair("kept", &SquidConfig::kept)}) {
+      config.*member = json.at(name).integer();
+      require(config.*member <= 65536, "SquidConfig: ", name, " is ", config.*member, ", more than 65536");
+    }
+    config.generated_share = json.at("generated_share").number();
+    config.concat.clear();
+    for (const Json& takes_features : json.at("concat").array()) config.concat.push_back(takes_features.boolean());
+    for (const Json& memory : json.at("decoder_memory").array()) {
+      const auto kind = std::ranges::find(kinds, memory.at("kind").string());
+      require(kind != kinds.end(), "SquidConfig: a memory is of kind ", memory.at("kind").string());
+      config.decoder_memory.push_back(
+          {static_cast<SquidDecoderMemory::Kind>(kind - kinds.begin()), memory.at("matrices").integer()});
+    }
+    config.check();
+    return config;
+  }
+
   std::int64_t patches() const noexcept { return grid * grid; }
   std::int64_t patch_size() const noexcept { return image_size / grid; }
   // Channels of level i, 0 at the top.
@@ -75,11 +121,13 @@ struct SquidConfig {
                                                                     : SquidDecoderMemory{};
   }
 
+  static constexpr std::array<std::string_view, 3> kinds{"none", "windows", "patches"};  // of decoder memories
+
   // Throws where the numbers do not make a network.
   void check() const {
     const char* op = "SquidConfig";
-    require(grid >= 1 && levels >= 1 && root >= 4 && root % 4 == 0, op, ": grid ", grid, ", levels ", levels, ", root ",
-            root, ", expected at least 1, at least 1 and a multiple of 4");
+    require(grid >= 1 && levels >= 1 && levels <= 16 && root >= 4 && root % 4 == 0, op, ": grid ", grid, ", levels ",
+            levels, ", root ", root, ", expected at least 1, 1 to 16 and a multiple of 4");
     require(image_size >= grid && image_size % (grid << levels) == 0, op, ": image_size ", image_size,
             " is no multiple of grid * 2^levels = ", grid << levels);
     require(initial_combine >= 1 && initial_combine <= levels, op, ": initial_combine ", initial_combine, " for ",
@@ -101,7 +149,7 @@ struct SquidConfig {
                 " matrices for ", patches(), " patches");
       } else {
         std::int64_t side = 1;
-        while (side * side < memory.matrices) ++side;
+        while (side < size && side * side < memory.matrices) ++side;
         require(side * side == memory.matrices && size % side == 0, op, ": the memory of level ", level, " has ",
                 memory.matrices, " matrices for maps of ", size, " x ", size);
       }

@@ -67,6 +67,9 @@ class ResidualBlock {
     return normalised(norm3_, conv3_, normalised(norm2_, conv2_, a, {}), a);
   }
 
+  // How the products are computed from now on; Math::winograd takes effect where the shape allows it.
+  void set_math(Math math) { conv1_.options.math = conv2_.options.math = conv3_.options.math = math; }
+
   template <class Visit>
   void parameters(Visit&& visit, const std::string& prefix) {
     conv1_.parameters(visit, prefix + "conv1.0.");
@@ -145,6 +148,7 @@ class InpaintingBlock {
 
   // The queues, (P,slots,E).
   Tensor<T>& memory() noexcept { return memory_.value; }
+  const Tensor<T>& memory() const noexcept { return memory_.value; }
 
   template <class Visit>
   void parameters(Visit&& visit, const std::string& prefix) {
@@ -270,8 +274,16 @@ class SquidGenerator {
   const SquidConfig& config() const noexcept { return config_; }
   // The queues of the in-painting block, (P,slots,E).
   Tensor<T>& queues() noexcept { return inpaint_.memory(); }
+  const Tensor<T>& queues() const noexcept { return inpaint_.memory(); }
   // Whether up-sampling block i is followed by a memory, and so takes a mask.
   bool has_memory(std::int64_t block) const { return memory_[at(config_.levels - 1 - block)].has_value(); }
+
+  // How the products of the residual blocks are computed from now on.
+  void set_math(Math math) {
+    in_conv_.set_math(math);
+    for (auto* blocks : {&down_, &up_, &teacher_up_})
+      for (ResidualBlock<T>& block : *blocks) block.set_math(math);
+  }
 
   // images (B,image_size,image_size,1) in [0, 1].
   SquidReconstruction<T> operator()(const Tensor<T>& images, const SquidPass<T>& pass) const {

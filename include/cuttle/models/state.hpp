@@ -1,14 +1,41 @@
-// Parameters in files: PyTorch's names, and its OIHW layout for convolution weights.
+// Models in files: whose they are, and parameters by PyTorch's names, in its OIHW layout for convolution weights.
 #pragma once
 
 #include <cmath>
 #include <string>
+#include <string_view>
 
+#include "cuttle/io/json.hpp"
 #include "cuttle/io/safetensors.hpp"
 #include "cuttle/nn/parameter.hpp"
 #include "cuttle/ops/permute.hpp"
 
 namespace cuttle {
+
+// A text that every model file has among its metadata; IoError where this one has not.
+inline const std::string& model_metadata(const SafetensorsFile& file, const std::string& key) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end())
+    throw IoError(file.path(), concat("is no model of this library: its metadata lack \"", key, '"'));
+  return found->second;
+}
+
+// Says in a model file's metadata what it is; check_method and model_settings read it back.
+inline void add_method(SafetensorsWriter& file, std::string_view method, const Json& settings) {
+  file.set_metadata("method", std::string(method))
+      .set_metadata("format_version", "1")
+      .set_metadata("settings", settings.dump());
+}
+
+// IoError unless the file is a model of `method` in the format that this library writes.
+inline void check_method(const SafetensorsFile& file, std::string_view method) {
+  if (const std::string& found = model_metadata(file, "method"); found != method)
+    throw IoError(file.path(), concat("is a model of method \"", found, "\", not ", method));
+  if (const std::string& version = model_metadata(file, "format_version"); version != "1")
+    throw IoError(file.path(), concat("has format version ", version, "; this library reads 1"));
+}
+
+inline Json model_settings(const SafetensorsFile& file) { return Json::parse(model_metadata(file, "settings")); }
 
 namespace detail {
 // A name with a * is a stack of tensors: calls each(name with the number instead of *, its part of `whole`) for the

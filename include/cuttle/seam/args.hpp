@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuttle/seam/misplaced_piece.hpp"
 #include "cuttle/seam/patch_pair.hpp"
+#include "cuttle/seam/random_affine.hpp"
 
 namespace cuttle::seam {
 
@@ -239,6 +241,33 @@ struct DrawCropRowsArgs {
   std::int32_t* position[2];  // (pairs * (patch_size/32)^2), first and second patch
   std::int32_t* svdd[2];
   std::int32_t* labels;  // (pairs)
+};
+
+// y[b,i,j,:] = image[rows[b],i',j',:] / 255, where the random map of (step, b) moves pixel (i', j') to (i, j), 0 where
+// there is none (seam/random_affine.hpp). On a device a row outside [0, N) makes its image NaN.
+template <class T>
+struct AugmentArgs {
+  std::int64_t N, H, W, C, B;
+  AugmentOptions options;
+  std::uint64_t seed;
+  std::int64_t step;
+  const StepState* state;      // where not null, step is state->step
+  const std::uint8_t* images;  // (N,H,W,C)
+  const std::int64_t* rows;    // (B)
+  T* y;                        // (B,H,W,C)
+};
+
+// y = images with the pieces of (stream + step, b) laid on image b one after the other (seam/misplaced_piece.hpp):
+// y[b,i,j,:] = opacity * content + (1 - opacity) * y[b,i,j,:] where a piece covers (i, j).
+template <class T>
+struct MisplacePatchesArgs {
+  std::int64_t B, H, C, grid;
+  MisplaceOptions options;
+  std::uint64_t seed, stream;
+  std::int64_t step;
+  const StepState* state;  // where not null, step is state->step
+  const T* images;         // (B,H,H,C)
+  T* y;                    // (B,H,H,C)
 };
 
 // maps[b,y,x] = mean of scores[b,i,j] over all patches (i, j), with corner (i*stride, j*stride), that cover (y, x).

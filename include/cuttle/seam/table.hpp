@@ -36,6 +36,8 @@ struct OpTable {
   Entry<StandardizeArgs<T>> standardize;
   Entry<PatchPairsArgs<T>> random_patch_pairs;
   Entry<WindowsArgs<T>> extract_windows, join_windows;
+  Entry<AugmentArgs<T>> augment;
+  Entry<MisplacePatchesArgs<T>> misplace_patches;
   Entry<NearestPatchSurveyArgs<T>> nearest_patch_survey;
   Entry<NearestPatchFilterArgs<T>> nearest_patch_filter;
   Entry<NearestPatchSearchArgs<T>> nearest_patch;

@@ -1,0 +1,15 @@
+// What a detector says of an image.
+#pragma once
+
+#include "cuttle/core/tensor.hpp"
+#include "cuttle/data/pixels.hpp"
+
+namespace cuttle {
+
+struct AnomalyMap {
+  Tensor<float> map;       // (H,W), the anomaly of each pixel
+  double score = 0;        // of the whole image; larger is more anomalous
+  Image reconstruction{};  // (h,w,1), the image as it would be were it normal; not defined where the method makes none
+};
+
+}  // namespace cuttle

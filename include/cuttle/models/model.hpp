@@ -1,0 +1,41 @@
+// A trained model of whichever method its file holds.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "cuttle/models/patch_svdd.hpp"
+#include "cuttle/models/squid.hpp"
+#include "cuttle/models/state.hpp"
+
+namespace cuttle {
+
+// Every method of the library. Each has `method`, load, save, score, threshold, training, move_to and device.
+using Model = std::variant<PatchSvdd, Squid>;
+
+namespace detail {
+template <class... Methods>
+std::variant<Methods...> load_one_of(const std::filesystem::path& path, std::type_identity<std::variant<Methods...>>) {
+  const std::string method = model_metadata(SafetensorsFile(path), "method");
+  std::optional<std::variant<Methods...>> model;
+  std::string known;
+  const auto try_method = [&]<class M>(std::type_identity<M>) {
+    if (method == M::method) model.emplace(M::load(path));
+    known += concat(known.empty() ? "" : ", ", M::method);
+  };
+  (try_method(std::type_identity<Methods>()), ...);
+  if (!model) throw IoError(path.string(), concat("is a model of method \"", method, "\", none of ", known));
+  return std::move(*model);
+}
+}  // namespace detail
+
+// The model in a file that some method's save() wrote. IoError names the file and what does not fit.
+inline Model load_model(const std::filesystem::path& path) {
+  return detail::load_one_of(path, std::type_identity<Model>());
+}
+
+}  // namespace cuttle

@@ -1,0 +1,351 @@
+// SQUID as a detector (Xiang et al., CVPR 2023, section 3.4): the trained generator and discriminator, and what they
+// make of normal images, by which others are judged.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cuttle/data/resize.hpp"
+#include "cuttle/models/anomaly_map.hpp"
+#include "cuttle/models/squid_score.hpp"
+#include "cuttle/models/squid_training.hpp"
+#include "cuttle/models/state.hpp"
+
+namespace cuttle {
+
+// What an image is judged by. Each part is a number that is larger for normal images, in deviations from its mean over
+// normal images; their weighted sum z, over the norm of the weights, gives the score 1 - sigmoid(z).
+//   reconstruction   the discriminator's logit of the reconstruction (the paper's score: weight 1, the others 0)
+//   image            its logit of the image itself
+//   memory           minus the mean over the patches of the logarithm of the squared distance between the patch's
+//                    feature and the nearest that remember() stored of the same patch of normal images
+//   error            minus the logarithm of the mean squared difference between image and reconstruction, over the
+//                    variance of the image
+struct SquidScoring {
+  static constexpr std::size_t parts = 4;
+  static constexpr std::array<const char*, parts> names{"reconstruction", "image", "memory", "error"};
+  using Parts = std::array<double, parts>;
+
+  Parts weights{1, 0, 0, 0};
+  // The discriminator's: those of each image's own activations (the authors' way), or the running ones.
+  bool running_statistics = false;
+
+  // What the default recipe scores with, by the configuration it is for.
+  static SquidScoring standard(std::string_view config) {
+    SquidScoring scoring;
+    scoring.running_statistics = true;
+    scoring.weights = config == "digit" ? Parts{0, 1, 0, 0.5} : Parts{0, 0, 1, 1};
+    return scoring;
+  }
+};
+
+// A trained SQUID: scores of images, maps of where they are anomalous, and how they would look were they normal.
+class Squid {
+ public:
+  static constexpr const char* method = "squid";
+
+  // Takes over (shares) trained networks, on whose device the detector works; training describes the run for whoever
+  // reads the file. fit() comes before any score.
+  Squid(SquidNetworks<float> networks, const SquidScoring& scoring, Json training = {})
+      : networks_(std::move(networks)), scoring_(scoring), training_(std::move(training)) {
+    networks_.generator.set_math(Math::fp32);
+    double sum = 0;
+    for (const double weight : scoring.weights) {
+      require(weight >= 0 && weight <= 1e6 && (weight == 0 || weight >= 1e-6), "Squid: a weight of the score is ",
+              weight, ", expected 0 or 1e-6 to 1e6");
+      sum += weight;
+    }
+    require(sum > 0, "Squid: all weights of the score are 0");
+    require(
+        scoring.running_statistics || config().image_size > 32, "Squid: of an image of ", config().image_size,
+        " pixels the discriminator's last map is one pixel, whose own statistics say nothing; use the running ones");
+  }
+
+  // Moves the networks; images are always given, and maps returned, on the CPU.
+  void move_to(Device device) { nn::move_to<float>(networks_, device); }
+  Device device() const noexcept { return networks_.generator.queues().device(); }
+
+  // Stores the features of normal images (N,image_size,image_size,1), bytes, that the memory part of the score measures
+  // distances to: those of the training set. More than `most` of them: a seeded subset.
+  void remember(const Tensor<std::uint8_t>& images, std::int64_t most = 2000, std::uint64_t seed = 0) {
+    require_images("remember", images);
+    require(most >= 1, "Squid::remember: most is ", most);
+    constexpr std::uint64_t subset_stream = std::uint64_t{8} << 56;
+    const auto rows = random_subset(images.size(0), std::min(most, images.size(0)), seed, subset_stream);
+    const std::int64_t N = std::ssize(rows), P = config().patches(), E = config().E();
+    memory_ = Tensor<float>::empty({P, N, E});
+    for (std::int64_t n = 0; n < N; ++n) {
+      const std::int64_t row = rows[static_cast<std::size_t>(n)];
+      const Tensor<float> features =
+          reconstruct(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0))
+              .remembered.to(Device::cpu());
+      for (std::int64_t p = 0; p < P; ++p) std::copy_n(features.data() + p * E, E, memory_.data() + (p * N + n) * E);
+    }
+  }
+
+  // Learns from normal images (N,image_size,image_size,1), bytes, N at least 2, how the parts of the score and the
+  // differences in the maps spread. The authors show the images augmented, as in training.
+  void fit(const Tensor<std::uint8_t>& images, const AugmentOptions& augment_options = still, std::uint64_t seed = 0) {
+    require_images("fit", images);
+    require(images.size(0) >= 2, "Squid::fit: one image has no spread; give more normal images");
+    require(scoring_.weights[2] == 0 || memory_.defined(), "Squid::fit: the score has a memory; call remember first");
+    std::array<std::vector<double>, SquidScoring::parts> values;
+    std::array<double, layers> differences{};
+    for_each_seen(images, augment_options, seed, [&](const Seen& seen) {
+      for (std::size_t k = 0; k < values.size(); ++k) values[k].push_back(seen.parts[k]);
+      for (std::size_t k = 0; k < differences.size(); ++k) differences[k] += mean_of(seen.differences[k]);
+    });
+    normalisation_.clear();
+    for (std::size_t k = 0; k < values.size(); ++k)
+      normalisation_.push_back(scoring_.weights[k] > 0 ? LogitNormalisation::from(values[k])
+                                                       : LogitNormalisation{0, 1});
+    for (std::size_t k = 0; k < differences.size(); ++k)
+      difference_scale_[k] = std::max(differences[k] / static_cast<double>(images.size(0)), 1e-12);
+  }
+
+  // Learns from held-out normal images the score from which an image is called anomalous: of these, at most the share
+  // false_positives is.
+  void fit_threshold(const Tensor<std::uint8_t>& held_out, double false_positives = 0.05) {
+    require_images("fit_threshold", held_out);
+    require(false_positives >= 0 && false_positives < 1, "Squid::fit_threshold: false_positives is ", false_positives);
+    std::vector<double> scores;
+    for_each_seen(held_out, still, 0, [&](const Seen& seen) { scores.push_back(score_of(seen)); });
+    std::sort(scores.begin(), scores.end());
+    const auto above = static_cast<std::size_t>(false_positives * static_cast<double>(scores.size()));
+    threshold_ = std::nextafter(scores[scores.size() - 1 - above], 2.0);
+  }
+  // The score from which an image is anomalous, where one was learnt.
+  std::optional<double> threshold() const noexcept { return threshold_; }
+
+  // An image (H,W,1 or 3) of any size, which is resized and taken as gray. The map has the size that the networks see:
+  // squared differences between image and reconstruction, in pixels and in what the first three layers of the
+  // discriminator make of both, each divided by its mean over normal images, summed.
+  AnomalyMap score(const Image& image) const {
+    require(!normalisation_.empty(), "Squid::score: call fit first");
+    detail::require_image(image, "Squid::score");
+    const std::int64_t size = networks_.generator.config().image_size;
+    const Image gray = to_gray(resize(image, size, size));
+    const Tensor<float> image_seen =
+        augment<float>(gray.reshape({1, size, size, 1}).to(device()), rows_of(1), still, 0, 0);
+    const Seen seen = look(image_seen, reconstruct(image_seen), 0);
+    AnomalyMap result{Tensor<float>::zeros({size, size}), score_of(seen), Image::empty({size, size, 1})};
+    for (std::size_t k = 0; k < layers; ++k) {
+      const Tensor<float> part = resize_bilinear(seen.differences[k], size, size).to(Device::cpu());
+      for (std::int64_t i = 0; i < part.numel(); ++i)
+        result.map.data()[i] += part.data()[i] / static_cast<float>(difference_scale_[k] * layers);
+    }
+    const Tensor<float> made = seen.reconstruction.to(Device::cpu());
+    std::transform(made.data(), made.data() + made.numel(), result.reconstruction.data(),
+                   [](float x) { return static_cast<std::uint8_t>(std::lround(255 * x)); });
+    return result;
+  }
+
+  const SquidConfig& config() const noexcept { return networks_.generator.config(); }
+  const SquidScoring& scoring() const noexcept { return scoring_; }
+  SquidNetworks<float>& networks() noexcept { return networks_; }
+  const Json& training() const noexcept { return training_; }
+  // The normalisation of each part of the score; empty before fit.
+  const std::vector<LogitNormalisation>& normalisation() const noexcept { return normalisation_; }
+
+  // Everything that a score depends on, in one safetensors file that is there whole or not at all. The networks have
+  // the reference's names after "g." and "d.".
+  void save(const std::filesystem::path& path) const {
+    require(!normalisation_.empty(), "Squid::save: the model knows no normal image yet; call fit");
+    SafetensorsWriter file;
+    SquidNetworks<float> networks = networks_;
+    add_state<float>(file, networks, "");
+    if (memory_.defined()) file.add("memory", memory_);
+    Json::Object parts;
+    for (std::size_t k = 0; k < SquidScoring::parts; ++k)
+      parts.emplace_back(SquidScoring::names[k], Json(Json::Object{{"weight", scoring_.weights[k]},
+                                                                   {"mu", normalisation_[k].mu},
+                                                                   {"sigma", normalisation_[k].sigma}}));
+    Json::Array differences;
+    for (const double scale : difference_scale_) differences.emplace_back(scale);
+    add_method(file, method,
+               Json(Json::Object{{"config", config().json()},
+                                 {"running_statistics", Json(scoring_.running_statistics)},
+                                 {"score", Json(std::move(parts))},
+                                 {"differences", Json(std::move(differences))},
+                                 {"threshold", threshold_ ? Json(*threshold_) : Json()},
+                                 {"training", training_}}));
+    file.write(path);
+  }
+
+  // IoError names the file and what does not fit: another method or version, settings that make no network, a tensor
+  // that is missing, misshapen or not finite.
+  static Squid load(const std::filesystem::path& path) {
+    const SafetensorsFile file(path);
+    check_method(file, method);
+    try {
+      const Json settings = model_settings(file);
+      SquidScoring scoring;
+      scoring.running_statistics = settings.at("running_statistics").boolean();
+      std::vector<LogitNormalisation> normalisation;
+      for (std::size_t k = 0; k < SquidScoring::parts; ++k) {
+        const Json& part = settings.at("score").at(SquidScoring::names[k]);
+        scoring.weights[k] = part.at("weight").number();
+        normalisation.push_back({part.at("mu").number(), part.at("sigma").number()});
+      }
+      const SquidConfig config = SquidConfig::from(settings.at("config"));
+      SquidNetworks<float> networks(config, nn::Initializer(0));
+      load_state<float>(networks, file, "");
+      Squid model(std::move(networks), scoring, settings.at("training"));
+      model.normalisation_ = std::move(normalisation);
+      if (scoring.weights[2] > 0) {
+        model.memory_ = file.tensor<float>("memory");
+        const Shape& shape = model.memory_.shape();
+        require(shape.rank() == 3 && shape[0] == config.patches() && shape[1] >= 1 && shape[2] == config.E(),
+                "tensor \"memory\" has shape ", shape, ", expected (", config.patches(), ",N,", config.E(), ")");
+        for (const float x : model.memory_.span()) require(std::isfinite(x), "tensor \"memory\" holds ", x);
+      }
+      const Json::Array& differences = settings.at("differences").array();
+      require(differences.size() == layers, "\"differences\" has ", differences.size(), " numbers, not ", layers);
+      for (std::size_t k = 0; k < layers; ++k) {
+        model.difference_scale_[k] = differences[k].number();
+        require(model.difference_scale_[k] > 0, "a scale of the differences is ", model.difference_scale_[k]);
+      }
+      if (const Json& threshold = settings.at("threshold"); !threshold.is_null()) model.threshold_ = threshold.number();
+      return model;
+    } catch (const IoError&) {
+      throw;
+    } catch (const Error& error) {
+      throw IoError(file.path(), error.what());
+    }
+  }
+
+ private:
+  static constexpr AugmentOptions still{.shift = 0, .least_scale = 1, .most_scale = 1};
+  static constexpr std::size_t layers = 4;  // of a map: pixels, and three of the discriminator's
+
+  // What the networks make of one image.
+  struct Seen {
+    Tensor<float> reconstruction;                   // (1,S,S,1)
+    SquidScoring::Parts parts{};                    // 0 where the weight is
+    std::array<Tensor<float>, layers> differences;  // (1,s,s,1), squared
+  };
+
+  void require_images(const char* where, const Tensor<std::uint8_t>& images) const {
+    const std::int64_t size = networks_.generator.config().image_size;
+    require(images.rank() == 4 && images.size(0) >= 1 && images.size(1) == size && images.size(2) == size &&
+                images.size(3) == 1,
+            "Squid::", where, ": images have shape ", images.shape(), ", expected (N,", size, ",", size, ",1)");
+  }
+  // 0 .. n-1 on the device.
+  Tensor<std::int64_t> rows_of(std::int64_t n) const {
+    auto rows = Tensor<std::int64_t>::empty({n});
+    std::iota(rows.data(), rows.data() + n, 0);
+    return rows.to(device());
+  }
+  static double mean_of(const Tensor<float>& x) {
+    double sum = 0;
+    const Tensor<float> here = x.to(Device::cpu());
+    for (const float value : here.span()) sum += static_cast<double>(value);
+    return sum / static_cast<double>(x.numel());
+  }
+  // (1,H,W,C), (1,H,W,C) -> (1,H,W,1): the mean over the channels of the squared difference.
+  static Tensor<float> squared_difference(const Tensor<float>& a, const Tensor<float>& b) {
+    const Tensor<float> d = sub(a, b);
+    const std::int64_t C = d.size(3), pixels = d.numel() / C;
+    const Tensor<float> mean = Tensor<float>::full({C, 1}, 1 / static_cast<float>(C)).to(d.device());
+    return matmul(multiply(d, d).reshape({pixels, C}), mean).reshape({1, d.size(1), d.size(2), 1});
+  }
+  // features (1,P,E) -> minus the mean over the patches of log |feature - nearest stored|^2, no distance below a
+  // millionth of the feature's own length.
+  double familiarity(const Tensor<float>& features) const {
+    const Tensor<float> here = features.to(Device::cpu());
+    const std::int64_t P = memory_.size(0), N = memory_.size(1), E = memory_.size(2);
+    auto logs = Tensor<double>::empty({P});
+    parallel_for(P, [&](std::int64_t p) {
+      const float* const f = here.data() + p * E;
+      double nearest = std::numeric_limits<double>::infinity(), length = 0;
+      for (std::int64_t e = 0; e < E; ++e) length += static_cast<double>(f[e]) * static_cast<double>(f[e]);
+      for (std::int64_t n = 0; n < N; ++n) {
+        const float* const stored = memory_.data() + (p * N + n) * E;
+        double distance = 0;
+        for (std::int64_t e = 0; e < E; ++e) {
+          const double d = static_cast<double>(f[e]) - static_cast<double>(stored[e]);
+          distance += d * d;
+        }
+        nearest = std::min(nearest, distance);
+      }
+      logs.data()[p] = std::log(std::max(nearest, 1e-12 * length) + 1e-30);
+    });
+    double sum = 0;
+    for (const double value : logs.span()) sum += value;
+    return -sum / static_cast<double>(P);
+  }
+  static double log_relative_error(const Tensor<float>& image, double squared_error) {
+    const Tensor<float> here = image.to(Device::cpu());
+    const double mean = mean_of(here);
+    double squares = 0;
+    for (const float x : here.span()) squares += (static_cast<double>(x) - mean) * (static_cast<double>(x) - mean);
+    // Below a thousandth of a gray level an image counts as uniform, and its error as none.
+    return std::log((squared_error + 1e-8) / (squares / static_cast<double>(here.numel()) + 1e-8));
+  }
+
+  SquidReconstruction<float> reconstruct(const Tensor<float>& images) const {
+    SquidPass<float> pass;
+    pass.teacher = false;
+    return networks_.generator(images, pass);
+  }
+  // Calls take(what the networks make of it) for each of the images, which the generator sees in batches.
+  template <class Take>
+  void for_each_seen(const Tensor<std::uint8_t>& images, const AugmentOptions& augment_options, std::uint64_t seed,
+                     Take&& take) const {
+    constexpr std::int64_t most = 16, after_training = std::int64_t{1} << 42;  // steps that no training reaches
+    for (std::int64_t first = 0; first < images.size(0); first += most) {
+      const std::int64_t n = std::min(most, images.size(0) - first);
+      const Tensor<float> batch = augment<float>(images.slice(first, first + n).to(device()), rows_of(n),
+                                                 augment_options, seed, after_training + first);
+      const SquidReconstruction<float> made = reconstruct(batch);
+      for (std::int64_t i = 0; i < n; ++i) take(look(batch.slice(i, i + 1), made, i));
+    }
+  }
+
+  // What the discriminator and the queues make of an image and its reconstruction, the i-th of a batch.
+  Seen look(const Tensor<float>& image, const SquidReconstruction<float>& made, std::int64_t i) const {
+    Seen seen;
+    seen.reconstruction = made.student.value().slice(i, i + 1);
+    const nn::Statistics statistics = scoring_.running_statistics ? nn::Statistics::running : nn::Statistics::batch;
+    SquidTrace<float> of_image, of_reconstruction;
+    const auto logit = [&](const Tensor<float>& x, SquidTrace<float>& trace) {
+      const Tensor<float> value = networks_.discriminator(Var<float>(x), nullptr, statistics, &trace).value();
+      return static_cast<double>(value.to(Device::cpu()).data()[0]);
+    };
+    seen.parts[0] = logit(seen.reconstruction, of_reconstruction);
+    seen.parts[1] = logit(image, of_image);
+    if (scoring_.weights[2] > 0) seen.parts[2] = familiarity(made.remembered.slice(i, i + 1));
+    seen.differences[0] = squared_difference(image, seen.reconstruction);
+    for (std::size_t k = 1; k < layers; ++k)
+      seen.differences[k] = squared_difference(of_image[k - 1].second, of_reconstruction[k - 1].second);
+    seen.parts[3] = -log_relative_error(image, mean_of(seen.differences[0]));
+    return seen;
+  }
+  double score_of(const Seen& seen) const {
+    double z = 0, squares = 0;
+    for (const double weight : scoring_.weights) squares += weight * weight;
+    for (std::size_t k = 0; k < SquidScoring::parts; ++k) z += scoring_.weights[k] * normalisation_[k].z(seen.parts[k]);
+    return LogitNormalisation(0, std::sqrt(squares)).score(z);
+  }
+
+  SquidNetworks<float> networks_;
+  SquidScoring scoring_;
+  Json training_;
+  Tensor<float> memory_;  // (P,N,E) on the CPU
+  std::vector<LogitNormalisation> normalisation_;
+  std::array<double, layers> difference_scale_{};
+  std::optional<double> threshold_;
+};
+
+}  // namespace cuttle

@@ -1,0 +1,36 @@
+// Models in files, whatever their method.
+#include "cuttle/models/model.hpp"
+
+#include "tests/support/catch.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/random_tensor.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+using namespace cuttle;
+using cuttle_test::contains;
+
+TEST_CASE("load_model: the method that the file names, or a clear answer") {
+  const cuttle_test::TemporaryFolder folder;
+  const auto path = folder / "model.safetensors", bad = folder / "bad.safetensors";
+  PatchSvdd model(PatchSvddNetworks<float>(nn::Initializer(3)), Tensor<float>::full({64, 64, 3}, 100), {64, {}},
+                  Json(Json::Object{{"seed", 3}}));
+  model.fit_bank(cuttle_test::integer_tensor<std::uint8_t>({1, 64, 64, 3}, 1, 0, 255), PatchSvdd::all_rows, 1);
+  model.save(path);
+
+  const Model loaded = load_model(path);
+  REQUIRE(std::holds_alternative<PatchSvdd>(loaded));
+  const PatchSvdd& same = std::get<PatchSvdd>(loaded);
+  CHECK_FALSE(same.threshold());
+  CHECK(same.training().at("seed").integer() == 3);
+  const Image image = cuttle_test::integer_tensor<std::uint8_t>({50, 70, 1}, 2, 0, 255);
+  CHECK(cuttle_test::same_bits(same.score(image).map, model.score(image).map));
+
+  SafetensorsWriter().add("x", Tensor<float>::zeros({1})).set_metadata("method", "autoencoder").write(bad);
+  CHECK_THROWS_WITH(load_model(bad),
+                    contains(bad.string() + ": is a model of method \"autoencoder\"") && contains("patch_svdd"));
+  SafetensorsWriter().add("x", Tensor<float>::zeros({1})).write(bad);
+  CHECK_THROWS_WITH(load_model(bad), bad.string() + ": is no model of this library: its metadata lack \"method\"");
+  SafetensorsWriter().add("x", Tensor<float>::zeros({1})).set_metadata("method", "patch_svdd").write(bad);
+  CHECK_THROWS_WITH(load_model(bad),
+                    bad.string() + ": is no model of this library: its metadata lack \"format_version\"");
+}

@@ -1,0 +1,545 @@
+// The SQUID detector: its score against the same computed by hand from the networks, thresholds, files, devices.
+#include "cuttle/models/squid.hpp"
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <set>
+
+#include "tests/models/small_squid.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/devices.hpp"
+#include "tests/support/random_tensor.hpp"
+#include "tests/support/shared.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+using namespace cuttle;
+using cuttle_test::Approx;
+using cuttle_test::contains;
+using cuttle_test::gray_pictures;
+using cuttle_test::integer_tensor;
+using cuttle_test::same_bits;
+using cuttle_test::small_digit;
+using cuttle_test::small_zhanglab;
+
+namespace {
+
+constexpr std::int64_t size = 48;  // of the pictures: the discriminator's last map has 2 x 2 pixels
+using Parts = SquidScoring::Parts;
+
+// Networks that have learnt for a few steps, so that running statistics and queues are not those of the beginning, with
+// a last layer that makes more of what differs between images than it has learnt yet. Copies share their tensors.
+const SquidNetworks<float>& networks() {
+  static const SquidNetworks<float> trained = [] {
+    SquidRecipe recipe = SquidRecipe::standard("digit", 6);
+    recipe.batch = 4;
+    SquidTrainer<float> trainer(gray_pictures(8, size, 1), small_digit(size), recipe, 3);
+    for (int step = 0; step < 3; ++step) trainer.step();
+    trainer.networks().parameters(
+        [](const std::string& name, nn::Parameter<float>& parameter) {
+          if (name == "g.out_conv.conv.weight")
+            for (float& x : parameter.value.span()) x *= 100;
+        },
+        "");
+    return trainer.networks();
+  }();
+  return trained;
+}
+
+SquidScoring scoring(const Parts& weights, bool running_statistics = false) {
+  SquidScoring result;
+  result.weights = weights;
+  result.running_statistics = running_statistics;
+  return result;
+}
+
+Image picture(const Tensor<std::uint8_t>& images, std::int64_t i) {
+  return images.slice(i, i + 1).reshape({images.size(1), images.size(2), images.size(3)});
+}
+
+// What an image is judged by, from the networks alone.
+struct Judged {
+  Tensor<float> reconstruction;  // (1,size,size,1)
+  Parts parts{};
+  std::array<Tensor<float>, 4> differences;
+};
+// An image as the networks see it.
+Tensor<float> seen_by_networks(const Image& image) {
+  auto x = Tensor<float>::empty({1, size, size, 1});
+  for (std::int64_t i = 0; i < x.numel(); ++i) x.data()[i] = static_cast<float>(image.data()[i]) / 255;
+  return x;
+}
+// memory: features of normal images, (1,P,E) each.
+Judged judged(const SquidNetworks<float>& networks, const std::vector<Tensor<float>>& memory, const Image& image,
+              bool running_statistics) {
+  Judged result;
+  const Tensor<float> x = seen_by_networks(image);
+  const SquidReconstruction<float> made = networks.generator(x, {});
+  result.reconstruction = made.student.value();
+
+  SquidTrace<float> of_image, of_reconstruction;
+  const auto logit = [&](const Tensor<float>& y, SquidTrace<float>& trace) {
+    const auto statistics = running_statistics ? nn::Statistics::running : nn::Statistics::batch;
+    return static_cast<double>(networks.discriminator(Var<float>(y), nullptr, statistics, &trace).value().item());
+  };
+  result.parts[0] = logit(result.reconstruction, of_reconstruction);
+  result.parts[1] = logit(x, of_image);
+
+  const std::int64_t P = made.remembered.size(1), E = made.remembered.size(2);
+  for (std::int64_t p = 0; p < P; ++p) {
+    double nearest = std::numeric_limits<double>::max();
+    for (const Tensor<float>& stored : memory) {
+      double squares = 0;
+      for (std::int64_t e = 0; e < E; ++e)
+        squares += std::pow(
+            static_cast<double>(made.remembered.data()[p * E + e]) - static_cast<double>(stored.data()[p * E + e]), 2);
+      nearest = std::min(nearest, squares);
+    }
+    result.parts[2] -= std::log(nearest) / static_cast<double>(P);
+  }
+
+  const auto difference = [](const Tensor<float>& a, const Tensor<float>& b) {
+    const std::int64_t C = a.size(3);
+    auto mean = Tensor<float>::zeros({1, a.size(1), a.size(2), 1});
+    for (std::int64_t i = 0; i < a.numel(); ++i)
+      mean.data()[i / C] += (a.data()[i] - b.data()[i]) * (a.data()[i] - b.data()[i]) / static_cast<float>(C);
+    return mean;
+  };
+  result.differences[0] = difference(x, result.reconstruction);
+  for (std::size_t k = 1; k < 4; ++k)
+    result.differences[k] = difference(of_image[k - 1].second, of_reconstruction[k - 1].second);
+  double error = 0, mean = 0, variance = 0;
+  for (const float d : result.differences[0].span()) error += static_cast<double>(d) / (size * size);
+  for (const float v : x.span()) mean += static_cast<double>(v) / (size * size);
+  for (const float v : x.span()) variance += std::pow(static_cast<double>(v) - mean, 2) / (size * size);
+  result.parts[3] = -std::log(error / variance);
+  return result;
+}
+
+double mean_of(const Tensor<float>& x) {
+  double sum = 0;
+  for (const float value : x.span()) sum += static_cast<double>(value);
+  return sum / static_cast<double>(x.numel());
+}
+
+// Mean and population deviation.
+std::pair<double, double> moments(const std::vector<double>& values) {
+  double mean = 0, variance = 0;
+  for (const double x : values) mean += x / static_cast<double>(values.size());
+  for (const double x : values) variance += (x - mean) * (x - mean) / static_cast<double>(values.size());
+  return {mean, std::sqrt(variance)};
+}
+
+std::string bytes_of(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void check_same(const AnomalyMap& a, const AnomalyMap& b) {
+  CHECK(a.score == b.score);
+  CHECK(same_bits(a.map, b.map));
+  CHECK(same_bits(a.reconstruction, b.reconstruction));
+}
+
+}  // namespace
+
+TEST_CASE("Squid: score, map and reconstruction are those computed by hand") {
+  const SquidNetworks<float>& trained = networks();
+  const auto learnt = gray_pictures(6, size, 3), normal = gray_pictures(5, size, 1), test = gray_pictures(2, size, 7);
+  std::vector<Tensor<float>> memory;
+  for (std::int64_t i = 0; i < 6; ++i)
+    memory.push_back(trained.generator(seen_by_networks(picture(learnt, i)), {}).remembered);
+  for (const bool running : {false, true}) {
+    std::array<std::vector<double>, 4> parts;
+    std::array<double, 4> scales{};
+    for (std::int64_t i = 0; i < 5; ++i) {
+      const Judged seen = judged(trained, memory, picture(normal, i), running);
+      for (std::size_t k = 0; k < 4; ++k) {
+        parts[k].push_back(seen.parts[k]);
+        scales[k] += mean_of(seen.differences[k]) / 5;
+      }
+    }
+    for (const Parts& weights :
+         {Parts{1, 0, 0, 0}, Parts{0, 1, 0, 0}, Parts{0, 0, 1, 0}, Parts{0, 0, 0, 1}, Parts{0.5, 0.25, 0.125, 2}}) {
+      INFO("running statistics " << running << ", weights " << weights[0] << ' ' << weights[1] << ' ' << weights[2]
+                                 << ' ' << weights[3]);
+      Squid model(trained, scoring(weights, running));
+      if (weights[2] > 0) model.remember(learnt);
+      model.fit(normal);
+      for (std::int64_t i = 0; i < 2; ++i) {
+        const Judged seen = judged(trained, memory, picture(test, i), running);
+        double z = 0, squares = 0;
+        for (std::size_t k = 0; k < 4; ++k) {
+          const auto [mu, sigma] = moments(parts[k]);
+          z += weights[k] * (seen.parts[k] - mu) / sigma;
+          squares += weights[k] * weights[k];
+        }
+        z /= std::sqrt(squares);
+        const AnomalyMap found = model.score(picture(test, i));
+        // The logit of 1 - sigmoid(z) is -z, in deviations of which the smallest is 1e-4: the parts are rounded floats.
+        CHECK(std::log1p(-found.score) - std::log(found.score) == Approx(z).epsilon(1e-4).margin(2e-3));
+
+        auto map = Tensor<float>::zeros({size, size});
+        for (std::size_t k = 0; k < 4; ++k) {
+          const auto part = resize_bilinear(seen.differences[k], size, size);
+          for (std::int64_t j = 0; j < part.numel(); ++j)
+            map.data()[j] += part.data()[j] / static_cast<float>(4 * scales[k]);
+        }
+        CHECK_CLOSE(found.map, map, {1e-4, 0});
+        REQUIRE(found.reconstruction.shape() == Shape({size, size, 1}));
+        int off = 0;
+        for (std::int64_t j = 0; j < size * size; ++j)
+          off += std::abs(found.reconstruction.data()[j] - 255 * seen.reconstruction.data()[j]) > 0.501f;
+        CHECK(off == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("Squid: weights of the score that give none are refused, and so are pictures that do not fit") {
+  const SquidNetworks<float>& trained = networks();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK_THROWS_WITH(Squid(trained, scoring({1, -0.5, 0, 0})), contains("a weight of the score is -0.5"));
+  CHECK_THROWS_WITH(Squid(trained, scoring({1, 0, nan, 0})), contains("a weight of the score is"));
+  CHECK_THROWS_WITH(Squid(trained, scoring({0, 0, 0, 0})), contains("all weights of the score are 0"));
+  // A map of one pixel, normalised by its own statistics, is its own mean.
+  const SquidNetworks<float> small(small_zhanglab(), nn::Initializer(1));
+  CHECK_THROWS_WITH(Squid(small, scoring({1, 0, 0, 0})), contains("image of 32 pixels"));
+  CHECK(Squid(small, scoring({1, 0, 0, 0}, true)).config().image_size == 32);
+
+  Squid model(trained, scoring({1, 0, 0, 0}));
+  const auto normal = gray_pictures(4, size, 1);
+  const cuttle_test::TemporaryFolder folder;
+  CHECK_THROWS_WITH(model.score(picture(normal, 0)), contains("call fit"));
+  CHECK_THROWS_WITH(model.save(folder.path() / "model.safetensors"), contains("call fit"));
+  CHECK(!std::filesystem::exists(folder.path() / "model.safetensors"));
+  CHECK_THROWS_WITH(model.fit(normal.slice(0, 1)), contains("Squid::fit: one image"));
+  for (const Shape& shape : {Shape{4, size, size, 3}, Shape{4, size, size}, Shape{4, 24, 24, 1}})
+    CHECK_THROWS_WITH(model.fit(Tensor<std::uint8_t>::zeros(shape)), contains("Squid::fit: images have shape"));
+  CHECK_THROWS_WITH(model.fit(Tensor<std::uint8_t>::full({3, size, size, 1}, 50)), contains("all"));  // no spread
+  model.fit(normal);
+  CHECK_THROWS_WITH(model.fit_threshold(normal, 1), contains("false_positives is 1"));
+  CHECK_THROWS_WITH(model.fit_threshold(normal, -0.1), contains("false_positives is -0.1"));
+  CHECK_THROWS_WITH(model.fit_threshold(normal.slice(0, 0)), contains("Squid::fit_threshold: images have shape"));
+  CHECK_THROWS_AS(model.score(Image::zeros({size, size, 2})), Error);
+}
+
+TEST_CASE("Squid: the memory of the score holds every image, or as many as are asked for") {
+  const auto learnt = gray_pictures(5, size, 3), normal = gray_pictures(3, size, 1);
+  const cuttle_test::TemporaryFolder folder;
+  const auto path = folder.path() / "model.safetensors";
+  Squid model(networks(), scoring({0, 0, 1, 0}, true));
+  CHECK_THROWS_WITH(model.fit(normal), contains("call remember first"));
+  CHECK_THROWS_WITH(model.remember(learnt, 0), contains("most is 0"));
+  CHECK_THROWS_WITH(model.remember(gray_pictures(2, 24, 1)), contains("Squid::remember: images have shape"));
+  // The stored features of `most` images, (9,most,E).
+  const auto stored = [&](std::int64_t most, std::uint64_t seed) {
+    model.remember(learnt, most, seed);
+    model.fit(normal);
+    model.save(path);
+    return SafetensorsFile(path).tensor<float>("memory");
+  };
+  const Tensor<float> all = stored(5, 0);
+  const std::int64_t E = model.config().E();
+  REQUIRE(all.shape() == Shape({9, 5, E}));
+  for (std::int64_t i = 0; i < 5; ++i) {
+    const auto features = networks().generator(seen_by_networks(picture(learnt, i)), {}).remembered;
+    for (std::int64_t p = 0; p < 9; ++p)
+      CHECK_CLOSE(all.slice(p, p + 1).reshape({5, E}).slice(i, i + 1), features.reshape({9, E}).slice(p, p + 1),
+                  {1e-6, 0});
+  }
+  CHECK(same_bits(stored(1000, 7), all));
+  const Tensor<float> some = stored(2, 1);
+  REQUIRE(some.shape() == Shape({9, 2, E}));
+  CHECK(same_bits(stored(2, 1), some));
+  // Every one of them is one of all.
+  for (std::int64_t n = 0; n < 2; ++n) {
+    int found = 0;
+    for (std::int64_t i = 0; i < 5; ++i)
+      found +=
+          same_bits(some.slice(0, 1).reshape({2, E}).slice(n, n + 1), all.slice(0, 1).reshape({5, E}).slice(i, i + 1));
+    CHECK(found == 1);
+  }
+  // What is remembered is as normal as can be.
+  stored(5, 0);
+  CHECK(model.score(picture(learnt, 2)).score < 1e-6);
+}
+
+TEST_CASE("Squid: at most the asked share of held-out images is called anomalous") {
+  Squid model(networks(), scoring({0, 1, 1, 1}, true));
+  CHECK(!model.threshold());
+  model.remember(gray_pictures(8, size, 3));
+  model.fit(gray_pictures(8, size, 1));
+  const auto held_out = gray_pictures(21, size, 2);
+  std::vector<double> scores;
+  for (std::int64_t i = 0; i < 21; ++i) scores.push_back(model.score(picture(held_out, i)).score);
+  REQUIRE(std::set<double>(scores.begin(), scores.end()).size() == 21);
+  for (const auto& [share, called] : {std::pair(0.0, 0), std::pair(0.04, 0), std::pair(0.05, 1), std::pair(0.1, 2),
+                                      std::pair(0.5, 10), std::pair(0.99, 20)}) {
+    model.fit_threshold(held_out, share);
+    int above = 0;
+    for (const double score : scores) above += score >= *model.threshold();
+    INFO("share " << share);
+    CHECK(above == called);
+  }
+  // Images that score the same are called the same.
+  auto twins = Tensor<std::uint8_t>::empty({4, size, size, 1});
+  for (std::int64_t i = 0; i < 4; ++i) twins.slice(i, i + 1).copy_from(held_out.slice(0, 1));
+  model.fit_threshold(twins, 0.5);
+  CHECK(model.score(picture(twins, 0)).score < *model.threshold());
+}
+
+TEST_CASE("Squid: fit may show images augmented, the same for the same seed") {
+  const SquidNetworks<float>& trained = networks();
+  const auto normal = gray_pictures(5, size, 1);
+  const auto mu = [&](const AugmentOptions& options, std::uint64_t seed) {
+    Squid model(trained, scoring({1, 0, 0, 0}));
+    model.fit(normal, options, seed);
+    return model.normalisation()[0].mu;
+  };
+  const AugmentOptions still{.shift = 0, .least_scale = 1, .most_scale = 1}, moved;
+  CHECK(mu(still, 1) == mu(still, 2));
+  CHECK(mu(moved, 1) == mu(moved, 1));
+  CHECK(mu(moved, 1) != mu(moved, 2));
+  CHECK(mu(moved, 1) != mu(still, 1));
+}
+
+TEST_CASE("Squid: a colour image is its gray one, and any size is resized") {
+  Squid model(networks(), scoring({1, 1, 1, 1}, true));
+  model.remember(gray_pictures(3, size, 3));
+  model.fit(gray_pictures(4, size, 1));
+  const auto colour = integer_tensor<std::uint8_t>({size, size, 3}, 5, 0, 255);
+  check_same(model.score(colour), model.score(to_gray(colour)));
+  const auto gray = integer_tensor<std::uint8_t>({70, 33, 1}, 6, 0, 255);
+  const AnomalyMap found = model.score(gray);
+  CHECK(found.map.shape() == Shape({size, size}));
+  check_same(found, model.score(resize(gray, size, size)));
+  check_same(found, model.score(to_rgb(gray)));
+  const auto large = integer_tensor<std::uint8_t>({70, 33, 3}, 7, 0, 255);
+  check_same(model.score(large), model.score(to_gray(resize(large, size, size))));
+}
+
+TEST_CASE("Squid: a second score allocates nothing") {
+  cuttle_test::on_every_device_once([](Device device) {
+    Squid model(networks(), scoring({1, 1, 1, 1}));
+    model.move_to(device);
+    const auto images = gray_pictures(3, size, 1);
+    model.remember(gray_pictures(3, size, 3));
+    model.fit(images);
+    model.score(picture(images, 0));
+    const auto before = pool_statistics(device).allocations, on_host = pool_statistics().allocations;
+    model.score(picture(images, 1));
+    model.score(picture(images, 2));
+    CHECK(pool_statistics(device).allocations == before);
+    CHECK(pool_statistics().allocations == on_host);
+  });
+}
+
+TEST_CASE("Squid: another device gives the CPU's scores, maps and file") {
+  const cuttle_test::TemporaryFolder folder;
+  const auto normal = gray_pictures(3, size, 1), test = gray_pictures(1, size, 7);
+  const Squid model = [&] {
+    Squid fitted(networks(), scoring({0.25, 0.25, 0.25, 0.25}, true));
+    fitted.remember(gray_pictures(3, size, 3));
+    fitted.fit(normal);
+    fitted.fit_threshold(normal);
+    return fitted;
+  }();
+  const auto path = folder.path() / "model.safetensors", again = folder.path() / "again.safetensors";
+  model.save(path);
+  const AnomalyMap here = model.score(picture(test, 0));
+  cuttle_test::on_every_device_once([&](Device device) {
+    Squid there = Squid::load(path);
+    there.move_to(device);
+    CHECK(there.device() == device);
+    const AnomalyMap found = there.score(picture(test, 0));
+    CHECK(found.score == Approx(here.score).epsilon(1e-3));
+    CHECK_CLOSE(found.map, here.map, {1e-4, 0});
+    CHECK_CLOSE(found.reconstruction, here.reconstruction, {0, 1});
+    there.save(again);
+    CHECK(bytes_of(path) == bytes_of(again));
+    there.fit(normal);
+    for (std::size_t k = 0; k < 4; ++k) {
+      CHECK(there.normalisation()[k].mu == Approx(model.normalisation()[k].mu).epsilon(1e-5).margin(1e-6));
+      CHECK(there.normalisation()[k].sigma == Approx(model.normalisation()[k].sigma).epsilon(1e-3));
+    }
+  });
+}
+
+TEST_CASE("Squid: a saved model gives the same scores, maps and reconstructions, and saves to the same bytes") {
+  const cuttle_test::TemporaryFolder folder;
+  const auto path = folder.path() / "model.safetensors", again = folder.path() / "again.safetensors";
+  const auto normal = gray_pictures(4, 32, 1), test = gray_pictures(2, 32, 5);
+  for (const bool threshold : {false, true}) {
+    Squid model(SquidNetworks<float>(small_zhanglab(), nn::Initializer(4)), scoring({1, 0.5, 0.25, 2}, true),
+                Json(Json::Object{{"recipe", Json("standard")}}));
+    model.remember(gray_pictures(5, 32, 3));
+    model.fit(normal);
+    if (threshold) model.fit_threshold(normal, 0.25);
+    model.save(path);
+    Squid loaded = Squid::load(path);
+    for (std::int64_t i = 0; i < 2; ++i) check_same(loaded.score(picture(test, i)), model.score(picture(test, i)));
+    CHECK(loaded.threshold() == model.threshold());
+    CHECK(loaded.threshold().has_value() == threshold);
+    CHECK(loaded.training() == model.training());
+    CHECK(loaded.scoring().weights == model.scoring().weights);
+    CHECK(loaded.scoring().running_statistics);
+    CHECK(loaded.config().json() == small_zhanglab().json());
+    loaded.save(again);
+    CHECK(bytes_of(path) == bytes_of(again));
+    CHECK(bytes_of(path).find(folder.path().string()) == std::string::npos);
+  }
+}
+
+TEST_CASE("Squid: a model file has the reference's names and shapes") {
+  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  const SafetensorsFile reference(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_weights.safetensors");
+  SquidConfig config;  // the one that the fixtures call A
+  config.image_size = 64;
+  config.levels = 3;
+  config.root = 8;
+  config.concat = {true, true, false};
+  config.slots = config.decoder_slots = 20;
+  config.decoder_memory = {{}, {}, {SquidDecoderMemory::Kind::windows, 4}};
+  const cuttle_test::TemporaryFolder folder;
+  const auto path = folder.path() / "model.safetensors";
+  Squid model(SquidNetworks<float>(config, nn::Initializer(4)), scoring({1, 0, 0, 0}));
+  model.fit(gray_pictures(2, 64, 1));
+  model.save(path);
+  const SafetensorsFile file(path);
+  std::set<std::string> names, expected;
+  for (const std::string& name : file.names()) names.insert(name);
+  for (const std::string& name : reference.names())
+    if (name.starts_with("g.") || name.starts_with("d.")) expected.insert(name);
+  CHECK(names.size() > 200);
+  CHECK(names == expected);
+  for (const std::string& name : expected)
+    if (file.contains(name) && !(file.shape(name) == reference.shape(name)))
+      FAIL_CHECK(name << " has shape " << file.shape(name) << ", not " << reference.shape(name));
+}
+
+TEST_CASE("Squid: model files that do not fit are refused with the reason") {
+  const cuttle_test::TemporaryFolder folder;
+  const auto path = folder.path() / "model.safetensors", bad = folder.path() / "bad.safetensors";
+  {
+    Squid model(SquidNetworks<float>(small_zhanglab(), nn::Initializer(4)), scoring({1, 0.5, 0.25, 2}, true));
+    model.remember(gray_pictures(5, 32, 3));
+    model.fit(gray_pictures(4, 32, 1));
+    model.fit_threshold(gray_pictures(4, 32, 1));
+    model.save(path);
+  }
+  // Loading `bad` fails with an IoError that names it and the reason.
+  const auto check_refused = [&](const std::string& reason) {
+    try {
+      Squid::load(bad);
+      FAIL_CHECK("loaded, where this is wrong: " << reason);
+    } catch (const IoError& error) {
+      CHECK(error.path() == bad.string());
+      CHECK_THAT(error.what(), contains(bad.string()) && contains(reason));
+    }
+  };
+  const std::string whole = bytes_of(path);
+  for (const std::size_t length : {std::size_t{0}, std::size_t{5}, whole.size() / 2, whole.size() - 1}) {
+    std::ofstream(bad, std::ios::binary) << whole.substr(0, length);
+    check_refused("");
+  }
+  CHECK_THROWS_WITH(Squid::load(folder.path() / "none.safetensors"), contains("none.safetensors"));
+
+  const SafetensorsFile file(path);
+  const auto rewrite = [&](auto change_metadata, auto change_tensor) {
+    SafetensorsWriter writer;
+    for (const std::string& name : file.names()) {
+      Tensor<float> tensor = file.tensor<float>(name);
+      if (change_tensor(name, tensor)) writer.add(name, tensor);
+    }
+    for (auto [key, value] : file.metadata()) {
+      change_metadata(key, value);
+      writer.set_metadata(key, value);
+    }
+    writer.write(bad);
+  };
+  const auto same = [](const auto&, auto&) { return true; };
+  const auto same_metadata = [](const std::string&, std::string&) {};
+  const auto with = [&](const std::string& key, const std::string& text) {
+    rewrite([&](const std::string& at, std::string& value) { value = at == key ? text : value; }, same);
+  };
+  rewrite(same_metadata, same);
+  CHECK(Squid::load(bad).threshold().has_value());
+  with("method", "patch_svdd");
+  check_refused("method \"patch_svdd\", not squid");
+  with("format_version", "2");
+  check_refused("format version 2");
+  with("settings", "{");
+  check_refused("json");
+
+  const Json settings = Json::parse(file.metadata().at("settings"));
+  // The settings with another value at a path of names.
+  const std::function<Json(const Json&, std::vector<std::string>, const Json&)> replaced =
+      [&](const Json& json, std::vector<std::string> names, const Json& value) {
+        Json::Object members;
+        const std::string name = names.front();
+        names.erase(names.begin());
+        REQUIRE(json.find(name));
+        for (const auto& [key, member] : json.object())
+          members.emplace_back(key, key != name ? member : names.empty() ? value : replaced(member, names, value));
+        return Json(std::move(members));
+      };
+  struct Wrong {
+    std::vector<std::string> names;
+    Json value;
+    std::string reason;
+  };
+  const Json memory(Json::Array{Json(Json::Object{{"kind", "none"}, {"matrices", 0}}),
+                                Json(Json::Object{{"kind", "windows"}, {"matrices", 1000000000000000000}})});
+  const Json unknown(Json::Array{Json(Json::Object{{"kind", "rows"}, {"matrices", 4}})});
+  for (const Wrong& wrong : {Wrong{{"config", "grid"}, 0, "grid 0"},
+                             Wrong{{"config", "grid"}, -2, "grid -2"},
+                             Wrong{{"config", "grid"}, 3, "image_size 32"},
+                             Wrong{{"config", "image_size"}, 31, "image_size 31"},
+                             Wrong{{"config", "image_size"}, 0, "image_size 0"},
+                             Wrong{{"config", "levels"}, 1000000000, "levels is 1000000000"},
+                             Wrong{{"config", "levels"}, 1e9, "integer"},
+                             Wrong{{"config", "levels"}, 60, "levels 60"},
+                             Wrong{{"config", "root"}, 6, "root 6"},
+                             Wrong{{"config", "root"}, 16, "shape"},
+                             Wrong{{"config", "slots"}, 13, "shape"},
+                             Wrong{{"config", "slots"}, 0, "slots 0"},
+                             Wrong{{"config", "kept"}, 0, "kept 0"},
+                             Wrong{{"config", "initial_combine"}, 3, "initial_combine 3"},
+                             Wrong{{"config", "concat"}, Json(Json::Array{}), "concat has 0"},
+                             Wrong{{"config", "concat"}, Json(Json::Array{1, 2}), "true or false"},
+                             Wrong{{"config", "decoder_memory"}, unknown, "rows"},
+                             Wrong{{"config", "decoder_memory"}, memory, "matrices"},
+                             Wrong{{"config", "generated_share"}, 1.5, "generated_share"},
+                             Wrong{{"config"}, 4, "object"},
+                             Wrong{{"score", "image", "weight"}, -1, "weight of the score is -1"},
+                             Wrong{{"score", "image", "sigma"}, 0, "sigma"},
+                             Wrong{{"score", "memory", "sigma"}, -0.5, "sigma"},
+                             Wrong{{"score", "error", "mu"}, "x", "number"},
+                             Wrong{{"score", "error"}, nullptr, "object"},
+                             Wrong{{"differences"}, Json(Json::Array{1, 1, 1}), "differences"},
+                             Wrong{{"differences"}, Json(Json::Array{1, 1, 0, 1}), "differences"},
+                             Wrong{{"threshold"}, "high", "number"},
+                             Wrong{{"running_statistics"}, 1, "true or false"}}) {
+    INFO(wrong.names.back() << " " << wrong.value.dump());
+    with("settings", replaced(settings, wrong.names, wrong.value).dump());
+    check_refused(wrong.reason);
+  }
+
+  for (const std::string name : {"g.in_conv.conv.conv1.0.weight", "g.inpaint_block.memory.2.memMatrix",
+                                 "d.conv_model.3.running_var", "d.regressor.bias", "memory"}) {
+    rewrite(same_metadata, [&](const std::string& at, Tensor<float>&) { return at != name; });
+    check_refused(name);
+    rewrite(same_metadata, [&](const std::string& at, Tensor<float>& tensor) {
+      if (at == name) tensor.data()[0] = std::numeric_limits<float>::quiet_NaN();
+      return true;
+    });
+    check_refused(name);
+    rewrite(same_metadata, [&](const std::string& at, Tensor<float>& tensor) {
+      if (at == name) tensor = Tensor<float>::zeros({tensor.size(0) + 1});
+      return true;
+    });
+    check_refused(name);
+  }
+}
