@@ -129,7 +129,7 @@ class Squid {
 
   // An image (H,W,1 or 3) of any size, which is resized and taken as gray. The map has the size that the networks see:
   // squared differences between image and reconstruction, in pixels and in what the first three layers of the
-  // discriminator make of both, each divided by its mean over normal images, summed.
+  // discriminator make of both, each divided by its mean over normal images, averaged.
   AnomalyMap score(const Image& image) const {
     require(!normalisation_.empty(), "Squid::score: call fit first");
     detail::require_image(image, "Squid::score");
@@ -290,7 +290,7 @@ class Squid {
     const double mean = mean_of(here);
     double squares = 0;
     for (const float x : here.span()) squares += (static_cast<double>(x) - mean) * (static_cast<double>(x) - mean);
-    // Below a thousandth of a gray level an image counts as uniform, and its error as none.
+    // Spread or error below 1e-4, a fortieth of a gray level, counts as none.
     return std::log((squared_error + 1e-8) / (squares / static_cast<double>(here.numel()) + 1e-8));
   }
 
