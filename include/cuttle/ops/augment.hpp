@@ -7,7 +7,7 @@
 #include "cuttle/backend/cpu_augment.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/ops/dispatch.hpp"
-#include "cuttle/ops/extract_patches.hpp"
+#include "cuttle/ops/step_number.hpp"
 #include "cuttle/seam/random_affine.hpp"
 
 namespace cuttle {
@@ -33,10 +33,7 @@ Tensor<T> augment(const Tensor<std::uint8_t>& images, const Tensor<std::int64_t>
               options.most_scale <= std::numeric_limits<double>::max(),
           op, ": scales must be finite with 0 < least_scale <= most_scale, got ", options.least_scale, " and ",
           options.most_scale);
-  require(step.number >= 0 && step.number < std::int64_t{1} << 43, op, ": step must be in [0, 2^43), got ",
-          step.number);
-  require(!step.state.defined() || step.state.shape() == Shape{1}, op, ": step's state must be [1], got ",
-          step.state.shape());
+  step.check(op);
   const Device device = detail::common_device(op, images, rows, step.state);
   const std::int64_t N = images.size(0), H = images.size(1), W = images.size(2), C = images.size(3), B = rows.numel();
   if (device.is_cpu())

@@ -8,22 +8,13 @@
 #include "cuttle/backend/cpu_extract_patches.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/ops/dispatch.hpp"
+#include "cuttle/ops/step_number.hpp"
 
 namespace cuttle {
 
 using seam::PatchPair;
 using seam::PatchTask;
 using seam::sample_patch_pair;
-using seam::StepState;
-
-// The number of a training step: given, or read where the work runs, so that a recorded step can be replayed.
-struct StepNumber {
-  std::int64_t number = 0;
-  Tensor<StepState> state;  // where defined, (1) on the device, its step counts
-
-  StepNumber(std::int64_t step) : number(step) {}                             // NOLINT: a number is a step
-  StepNumber(Tensor<StepState> step_state) : state(std::move(step_state)) {}  // NOLINT
-};
 
 // patch_size: a multiple of 32; it is cut into (patch_size / tile_size)^2 tiles. The sigmas are on the standardised
 // scale, where 1 is 255 gray levels, and are not used by the svdd task.
@@ -62,8 +53,7 @@ void random_patch_pairs(const Tensor<std::uint8_t>& images, const Tensor<float>&
           ": extents must be below 2^32, got ", images.shape());
   require(options.colour_sigma >= 0 && options.noise_sigma >= 0, op,
           ": colour_sigma and noise_sigma must be >= 0, got ", options.colour_sigma, " and ", options.noise_sigma);
-  require(step.number >= 0 && step.number < std::int64_t{1} << 43, op, ": step must be in [0, 2^43), got ",
-          step.number);
+  step.check(op);
   require(first_slot >= 0 && first_slot < std::int64_t{1} << 32, op, ": first_slot must be in [0, 2^32), got ",
           first_slot);
   const std::int64_t tiles = (patch / tile) * (patch / tile);
@@ -148,8 +138,7 @@ inline void draw_crop_rows(const CropPairRows& rows, const Tensor<std::int32_t>&
   const std::int64_t map_cells = seam::crop_cells(size) * seam::crop_cells(size);
   require(crops >= 1 && crops <= std::numeric_limits<std::int32_t>::max() / (2 * map_cells), op,
           ": crops must be at least 1 and their maps below 2^31 cells, got ", crops);
-  require(step.number >= 0 && step.number < std::int64_t{1} << 43, op, ": step must be in [0, 2^43), got ",
-          step.number);
+  step.check(op);
   require(labels.rank() == 1, op, ": labels must be (pairs), got ", labels.shape());
   const std::int64_t pairs = labels.numel(),
                      quadrants = (patch_size / seam::small_patch) * (patch_size / seam::small_patch);

@@ -7,7 +7,7 @@
 #include "cuttle/backend/cpu_misplace_patches.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/ops/dispatch.hpp"
-#include "cuttle/ops/extract_patches.hpp"
+#include "cuttle/ops/step_number.hpp"
 #include "cuttle/seam/misplaced_piece.hpp"
 
 namespace cuttle {
@@ -45,10 +45,7 @@ Tensor<T> misplace_patches(const Tensor<T>& images, std::int64_t grid, const Mis
               options.most_side <= std::numeric_limits<double>::max(),
           op, ": sides must be finite with 0 <= least_side <= most_side, got ", options.least_side, " and ",
           options.most_side);
-  require(step.number >= 0 && step.number < std::int64_t{1} << 43, op, ": step must be in [0, 2^43), got ",
-          step.number);
-  require(!step.state.defined() || step.state.shape() == Shape{1}, op, ": step's state must be [1], got ",
-          step.state.shape());
+  step.check(op);
   const Device device = detail::common_device(op, images, step.state);
   Tensor<T> y = Tensor<T>::empty(images.shape(), device);
   detail::dispatch<T>(op, device, &cpu::misplace_patches<T>, &seam::OpTable<T>::misplace_patches,
