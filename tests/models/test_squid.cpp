@@ -70,8 +70,22 @@ Tensor<float> seen_by_networks(const Image& image) {
   for (std::int64_t i = 0; i < x.numel(); ++i) x.data()[i] = static_cast<float>(image.data()[i]) / 255;
   return x;
 }
-// memory: features of normal images, (1,P,E) each.
-Judged judged(const SquidNetworks<float>& networks, const std::vector<Tensor<float>>& memory, const Image& image,
+// The means over 8 x 8 cells of each patch of what the encoder's first block makes of an image, (P,h,h,C).
+using Cells = std::vector<std::vector<double>>;
+Cells cells_of(const Tensor<float>& features) {
+  const std::int64_t P = features.size(0), h = features.size(1), C = features.size(3), side = h / 8;
+  REQUIRE(h % 8 == 0);
+  Cells cells(static_cast<std::size_t>(P * 64), std::vector<double>(static_cast<std::size_t>(C)));
+  for (std::int64_t i = 0; i < features.numel(); ++i) {
+    const std::int64_t c = i % C, x = i / C % h, y = i / C / h % h, p = i / C / h / h;
+    cells[static_cast<std::size_t>((p * 8 + y / side) * 8 + x / side)][static_cast<std::size_t>(c)] +=
+        static_cast<double>(features.data()[i]) / static_cast<double>(side * side);
+  }
+  return cells;
+}
+
+// memory: of normal images.
+Judged judged(const SquidNetworks<float>& networks, const std::vector<Cells>& memory, const Image& image,
               bool running_statistics) {
   Judged result;
   const Tensor<float> x = seen_by_networks(image);
@@ -86,17 +100,21 @@ Judged judged(const SquidNetworks<float>& networks, const std::vector<Tensor<flo
   result.parts[0] = logit(result.reconstruction, of_reconstruction);
   result.parts[1] = logit(x, of_image);
 
-  const std::int64_t P = made.remembered.size(1), E = made.remembered.size(2);
-  for (std::int64_t p = 0; p < P; ++p) {
-    double nearest = std::numeric_limits<double>::max();
-    for (const Tensor<float>& stored : memory) {
-      double squares = 0;
-      for (std::int64_t e = 0; e < E; ++e)
-        squares += std::pow(
-            static_cast<double>(made.remembered.data()[p * E + e]) - static_cast<double>(stored.data()[p * E + e]), 2);
-      nearest = std::min(nearest, squares);
+  const auto cells = cells_of(made.features);
+  double squares = 0, count = 0;
+  for (const auto& stored : memory)
+    for (const auto& cell : stored) {
+      for (const double value : cell) squares += value * value;
+      ++count;
     }
-    result.parts[2] -= std::log(nearest) / static_cast<double>(P);
+  for (std::size_t s = 0; s < cells.size(); ++s) {
+    double nearest = std::numeric_limits<double>::max();
+    for (const auto& stored : memory) {
+      double distance = 0;
+      for (std::size_t d = 0; d < cells[s].size(); ++d) distance += std::pow(cells[s][d] - stored[s][d], 2);
+      nearest = std::min(nearest, distance);
+    }
+    result.parts[2] -= std::log(nearest + 1e-4 * squares / count) / static_cast<double>(cells.size());
   }
 
   const auto difference = [](const Tensor<float>& a, const Tensor<float>& b) {
@@ -147,9 +165,9 @@ void check_same(const AnomalyMap& a, const AnomalyMap& b) {
 TEST_CASE("Squid: score, map and reconstruction are those computed by hand") {
   const SquidNetworks<float>& trained = networks();
   const auto learnt = gray_pictures(6, size, 3), normal = gray_pictures(5, size, 1), test = gray_pictures(2, size, 7);
-  std::vector<Tensor<float>> memory;
+  std::vector<Cells> memory;
   for (std::int64_t i = 0; i < 6; ++i)
-    memory.push_back(trained.generator(seen_by_networks(picture(learnt, i)), {}).remembered);
+    memory.push_back(cells_of(trained.generator(seen_by_networks(picture(learnt, i)), {}).features));
   for (const bool running : {false, true}) {
     std::array<std::vector<double>, 4> parts;
     std::array<double, 4> scales{};
@@ -233,7 +251,7 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
   CHECK_THROWS_WITH(model.fit(normal), contains("call remember first"));
   CHECK_THROWS_WITH(model.remember(learnt, 0), contains("most is 0"));
   CHECK_THROWS_WITH(model.remember(gray_pictures(2, 24, 1)), contains("Squid::remember: images have shape"));
-  // The stored features of `most` images, (9,most,E).
+  // The stored features of `most` images, (9 * 64,most,C).
   const auto stored = [&](std::int64_t most, std::uint64_t seed) {
     model.remember(learnt, most, seed);
     model.fit(normal);
@@ -241,24 +259,28 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
     return SafetensorsFile(path).tensor<float>("memory");
   };
   const Tensor<float> all = stored(5, 0);
-  const std::int64_t E = model.config().E();
-  REQUIRE(all.shape() == Shape({9, 5, E}));
+  const std::int64_t C = model.config().root;
+  REQUIRE(all.shape() == Shape({9 * 64, 5, C}));
   for (std::int64_t i = 0; i < 5; ++i) {
-    const auto features = networks().generator(seen_by_networks(picture(learnt, i)), {}).remembered;
-    for (std::int64_t p = 0; p < 9; ++p)
-      CHECK_CLOSE(all.slice(p, p + 1).reshape({5, E}).slice(i, i + 1), features.reshape({9, E}).slice(p, p + 1),
-                  {1e-6, 0});
+    const Cells cells = cells_of(networks().generator(seen_by_networks(picture(learnt, i)), {}).features);
+    double worst = 0;
+    for (std::size_t s = 0; s < cells.size(); ++s)
+      for (std::size_t c = 0; c < cells[s].size(); ++c) {
+        const auto at = (static_cast<std::int64_t>(s) * 5 + i) * C + static_cast<std::int64_t>(c);
+        worst = std::max(worst, std::abs(cells[s][c] - static_cast<double>(all.data()[at])));
+      }
+    CHECK(worst < 1e-5);
   }
   CHECK(same_bits(stored(1000, 7), all));
   const Tensor<float> some = stored(2, 1);
-  REQUIRE(some.shape() == Shape({9, 2, E}));
+  REQUIRE(some.shape() == Shape({9 * 64, 2, C}));
   CHECK(same_bits(stored(2, 1), some));
   // Every one of them is one of all.
   for (std::int64_t n = 0; n < 2; ++n) {
     int found = 0;
     for (std::int64_t i = 0; i < 5; ++i)
       found +=
-          same_bits(some.slice(0, 1).reshape({2, E}).slice(n, n + 1), all.slice(0, 1).reshape({5, E}).slice(i, i + 1));
+          same_bits(some.slice(0, 1).reshape({2, C}).slice(n, n + 1), all.slice(0, 1).reshape({5, C}).slice(i, i + 1));
     CHECK(found == 1);
   }
   // What is remembered is as normal as can be.

@@ -27,8 +27,9 @@ namespace cuttle {
 // normal images; their weighted sum z, over the norm of the weights, gives the score 1 - sigmoid(z).
 //   reconstruction   the discriminator's logit of the reconstruction (the paper's score: weight 1, the others 0)
 //   image            its logit of the image itself
-//   memory           minus the mean over the patches of the logarithm of the squared distance between the patch's
-//                    feature and the nearest that remember() stored of the same patch of normal images
+//   memory           each patch is cut into 8 x 8 cells, in which what the encoder's first block makes of it is
+//                    averaged: minus the mean over all cells of the logarithm of the squared distance between the
+//                    cell's feature and the nearest that remember() stored of the same cell of normal images
 //   error            minus the logarithm of the mean squared difference between image and reconstruction, over the
 //                    variance of the image
 struct SquidScoring {
@@ -82,15 +83,15 @@ class Squid {
     require(most >= 1, "Squid::remember: most is ", most);
     constexpr std::uint64_t subset_stream = std::uint64_t{8} << 56;
     const auto rows = random_subset(images.size(0), std::min(most, images.size(0)), seed, subset_stream);
-    const std::int64_t N = std::ssize(rows), P = config().patches(), E = config().E();
-    memory_ = Tensor<float>::empty({P, N, E});
+    const std::int64_t N = std::ssize(rows), S = segments(), D = config().channels(0);
+    auto memory = Tensor<float>::empty({S, N, D});
     for (std::int64_t n = 0; n < N; ++n) {
       const std::int64_t row = rows[static_cast<std::size_t>(n)];
-      const Tensor<float> features =
-          reconstruct(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0))
-              .remembered.to(Device::cpu());
-      for (std::int64_t p = 0; p < P; ++p) std::copy_n(features.data() + p * E, E, memory_.data() + (p * N + n) * E);
+      const Tensor<float> features = cell_features(
+          reconstruct(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0)).features);
+      for (std::int64_t s = 0; s < S; ++s) std::copy_n(features.data() + s * D, D, memory.data() + (s * N + n) * D);
     }
+    set_memory(std::move(memory));
   }
 
   // Learns from normal images (N,image_size,image_size,1), bytes, N at least 2, how the parts of the score and the
@@ -203,11 +204,13 @@ class Squid {
       Squid model(std::move(networks), scoring, settings.at("training"));
       model.normalisation_ = std::move(normalisation);
       if (scoring.weights[2] > 0) {
-        model.memory_ = file.tensor<float>("memory");
-        const Shape& shape = model.memory_.shape();
-        require(shape.rank() == 3 && shape[0] == config.patches() && shape[1] >= 1 && shape[2] == config.E(),
-                "tensor \"memory\" has shape ", shape, ", expected (", config.patches(), ",N,", config.E(), ")");
-        for (const float x : model.memory_.span()) require(std::isfinite(x), "tensor \"memory\" holds ", x);
+        Tensor<float> memory = file.tensor<float>("memory");
+        const Shape& shape = memory.shape();
+        require(shape.rank() == 3 && shape[0] == model.segments() && shape[1] >= 1 && shape[2] == config.channels(0),
+                "tensor \"memory\" has shape ", shape, ", expected (", model.segments(), ",N,", config.channels(0),
+                ")");
+        for (const float x : memory.span()) require(std::isfinite(x), "tensor \"memory\" holds ", x);
+        model.set_memory(std::move(memory));
       }
       const Json::Array& differences = settings.at("differences").array();
       require(differences.size() == layers, "\"differences\" has ", differences.size(), " numbers, not ", layers);
@@ -260,30 +263,57 @@ class Squid {
     const Tensor<float> mean = Tensor<float>::full({C, 1}, 1 / static_cast<float>(C)).to(d.device());
     return matmul(multiply(d, d).reshape({pixels, C}), mean).reshape({1, d.size(1), d.size(2), 1});
   }
-  // features (1,P,E) -> minus the mean over the patches of log |feature - nearest stored|^2, no distance below a
-  // millionth of the feature's own length.
-  double familiarity(const Tensor<float>& features) const {
+  // Cells of a patch a side, and of all patches.
+  std::int64_t cells() const { return std::min<std::int64_t>(8, config().patch_size()); }
+  std::int64_t segments() const { return config().patches() * cells() * cells(); }
+  // What the encoder's first block makes of an image, (P,h,h,D) -> (S,D) on the CPU: means over the cells, patch by
+  // patch and row by row.
+  Tensor<float> cell_features(const Tensor<float>& features) const {
     const Tensor<float> here = features.to(Device::cpu());
-    const std::int64_t P = memory_.size(0), N = memory_.size(1), E = memory_.size(2);
-    auto logs = Tensor<double>::empty({P});
-    parallel_for(P, [&](std::int64_t p) {
-      const float* const f = here.data() + p * E;
-      double nearest = std::numeric_limits<double>::infinity(), length = 0;
-      for (std::int64_t e = 0; e < E; ++e) length += static_cast<double>(f[e]) * static_cast<double>(f[e]);
-      for (std::int64_t n = 0; n < N; ++n) {
-        const float* const stored = memory_.data() + (p * N + n) * E;
-        double distance = 0;
-        for (std::int64_t e = 0; e < E; ++e) {
-          const double d = static_cast<double>(f[e]) - static_cast<double>(stored[e]);
-          distance += d * d;
-        }
-        nearest = std::min(nearest, distance);
+    const std::int64_t P = here.size(0), h = here.size(1), D = here.size(3), k = cells();
+    auto means = Tensor<float>::empty({P * k * k, D});
+    parallel_for(P * k * k, [&](std::int64_t s) {
+      const std::int64_t p = s / (k * k), row = s / k % k, column = s % k;
+      const std::int64_t y0 = row * h / k, y1 = (row + 1) * h / k, x0 = column * h / k, x1 = (column + 1) * h / k;
+      for (std::int64_t d = 0; d < D; ++d) {
+        double sum = 0;
+        for (std::int64_t y = y0; y < y1; ++y)
+          for (std::int64_t x = x0; x < x1; ++x) sum += static_cast<double>(here.data()[((p * h + y) * h + x) * D + d]);
+        means.data()[s * D + d] = static_cast<float>(sum / static_cast<double>((y1 - y0) * (x1 - x0)));
       }
-      logs.data()[p] = std::log(std::max(nearest, 1e-12 * length) + 1e-30);
+    });
+    return means;
+  }
+  // features (S,D) -> minus the mean over the segments of log(|feature - nearest stored|^2 + 1e-4 m), where m is the
+  // mean squared length of all that is stored: in cells where normal images are all alike, such as a black margin,
+  // any difference would count without end; one of a hundredth of a feature counts as the least.
+  double familiarity(const Tensor<float>& features) const {
+    const std::int64_t S = memory_.size(0), N = memory_.size(1), D = memory_.size(2);
+    auto logs = Tensor<double>::empty({S});
+    parallel_for(S, [&](std::int64_t s) {
+      const float* const f = features.data() + s * D;
+      double nearest = std::numeric_limits<double>::infinity();
+      for (std::int64_t n = 0; n < N; ++n)
+        nearest = std::min(nearest, squared_distance(f, memory_.data() + (s * N + n) * D, D));
+      logs.data()[s] = std::log(nearest + 1e-4 * memory_length_ + 1e-30);
     });
     double sum = 0;
     for (const double value : logs.span()) sum += value;
-    return -sum / static_cast<double>(P);
+    return -sum / static_cast<double>(S);
+  }
+  static double squared_distance(const float* a, const float* b, std::int64_t n) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+      sum += d * d;
+    }
+    return sum;
+  }
+  void set_memory(Tensor<float> memory) {
+    memory_ = std::move(memory);
+    double squares = 0;
+    for (const float x : memory_.span()) squares += static_cast<double>(x) * static_cast<double>(x);
+    memory_length_ = squares / static_cast<double>(memory_.size(0) * memory_.size(1));
   }
   static double log_relative_error(const Tensor<float>& image, double squared_error) {
     const Tensor<float> here = image.to(Device::cpu());
@@ -316,6 +346,7 @@ class Squid {
   // What the discriminator and the queues make of an image and its reconstruction, the i-th of a batch.
   Seen look(const Tensor<float>& image, const SquidReconstruction<float>& made, std::int64_t i) const {
     Seen seen;
+    const std::int64_t P = config().patches();
     seen.reconstruction = made.student.value().slice(i, i + 1);
     const nn::Statistics statistics = scoring_.running_statistics ? nn::Statistics::running : nn::Statistics::batch;
     SquidTrace<float> of_image, of_reconstruction;
@@ -325,7 +356,7 @@ class Squid {
     };
     seen.parts[0] = logit(seen.reconstruction, of_reconstruction);
     seen.parts[1] = logit(image, of_image);
-    if (scoring_.weights[2] > 0) seen.parts[2] = familiarity(made.remembered.slice(i, i + 1));
+    if (scoring_.weights[2] > 0) seen.parts[2] = familiarity(cell_features(made.features.slice(i * P, (i + 1) * P)));
     seen.differences[0] = squared_difference(image, seen.reconstruction);
     for (std::size_t k = 1; k < layers; ++k)
       seen.differences[k] = squared_difference(of_image[k - 1].second, of_reconstruction[k - 1].second);
@@ -342,7 +373,8 @@ class Squid {
   SquidNetworks<float> networks_;
   SquidScoring scoring_;
   Json training_;
-  Tensor<float> memory_;  // (P,N,E) on the CPU
+  Tensor<float> memory_;      // (S,N,D) on the CPU
+  double memory_length_ = 0;  // the mean squared length of its features
   std::vector<LogitNormalisation> normalisation_;
   std::array<double, layers> difference_scale_{};
   std::optional<double> threshold_;

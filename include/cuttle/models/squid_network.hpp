@@ -251,6 +251,7 @@ struct SquidReconstruction {
   Var<T> student, teacher;  // (B,H,W,1), in (0, 1)
   Var<T> distance;          // (1): the sum over the levels of the mean squared distance between student and teacher
   Tensor<T> remembered;     // (B,P,E)
+  Tensor<T> features;       // (B*P,patch_size,patch_size,root): what the encoder's first block makes of the patches
 };
 
 template <class T>
@@ -298,6 +299,7 @@ class SquidGenerator {
     SquidReconstruction<T> result;
 
     Var<T> x = in_conv_(Var<T>(extract_windows(images, config_.patch_size(), config_.patch_size())), pass);
+    result.features = x.value();
     detail::note(pass.trace, "enc.in_conv", x);
     std::vector<Var<T>> skips;
     for (std::int64_t i = 0; i < L; ++i) {
