@@ -157,7 +157,8 @@ struct SquidRecipe {
 
   // Ours, in which training stays on course (docs/recipes.md has the measurements): ten times the rate, which falls to
   // nothing, as many steps of the one network as of the other and, for digits, a discriminator that also learns from
-  // images with misplaced parts and a generator that learns to put them right.
+  // images with misplaced parts and a generator that learns to put them right. For radiographs the convolutions are
+  // Winograd's, which at full width saves more than a quarter of a step.
   static SquidRecipe standard(std::string_view config, std::optional<std::int64_t> steps = {}) {
     SquidRecipe recipe;
     recipe.steps = steps.value_or(config == "digit" ? 2500 : 1800);
@@ -167,10 +168,12 @@ struct SquidRecipe {
     recipe.final_rate = 0.02;
     recipe.period = recipe.steps;
     recipe.critic_falls = true;
-    if (config == "digit")
+    if (config == "digit") {
       recipe.misplaced = MisplaceOptions{};
-    else
+    } else {
       recipe.augment = AugmentOptions{};
+      recipe.math = Math::winograd;
+    }
     return recipe;
   }
 
