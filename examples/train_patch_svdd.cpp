@@ -11,6 +11,7 @@
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
 #include "support/evaluation_report.hpp"
+#include "support/training_loop.hpp"
 #include "support/training_options.hpp"
 
 namespace {
@@ -77,6 +78,7 @@ class Window {
     for (const auto& losses : last_) sum += losses.*member;
     return sum / static_cast<double>(last_.size());
   }
+  std::int64_t size() const { return std::ssize(last_); }
   std::string text() const {
     using L = cuttle::PatchSvddLosses;
     char line[160];
@@ -119,9 +121,8 @@ int train(const Options& o) {
       recipe.learning_rate, recipe.lambda, static_cast<unsigned long long>(o.seed));
   std::fflush(stdout);
 
-  Json::Array course;
   PatchSvddTrainer<float> trainer(pictures, mean, recipe, o.seed, device);
-  double training_seconds = 0;
+  console::TrainingLoop loop(trainer, o);
 
   // A detector from the networks as they are.
   const auto detector = [&] {
@@ -138,38 +139,31 @@ int train(const Options& o) {
     return model;
   };
   const auto evaluate_now = [&](const PatchSvdd& model, const Window& window) {
-    Json::Object entry{{"step", trainer.steps()}, {"training_seconds", training_seconds}};
+    Json::Object entry{{"step", trainer.steps()}, {"training_seconds", loop.course().seconds}};
     for (auto& member : window.json()) entry.push_back(member);
     if (eval_data) {
       const Evaluation evaluation = eval_data->evaluate(model, bad_file);
       std::printf("after %lld steps, %s of training: ", static_cast<long long>(trainer.steps()),
-                  console::duration(training_seconds).c_str());
+                  console::duration(loop.course().seconds).c_str());
       console::print_metrics(evaluation);
       std::fflush(stdout);
       for (auto& member : console::metrics_json(evaluation)) entry.push_back(member);
     }
-    course.push_back(Json(std::move(entry)));
+    loop.course().entries.push_back(Json(std::move(entry)));
   };
 
   Window window;
-  {
-    std::optional<console::Progress> progress("training");
-    while (trainer.steps() < recipe.steps) {
-      const auto start = std::chrono::steady_clock::now();
-      window.add(trainer.step());
-      training_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      progress->show(trainer.steps(), recipe.steps, window.text());
-      if (o.eval_every && trainer.steps() % o.eval_every == 0 && trainer.steps() < recipe.steps) {
-        progress->finish();
-        evaluate_now(detector(), window);
-      }
-    }
-  }
-  std::printf("last %lld steps: %s\n", static_cast<long long>(std::min<std::int64_t>(100, recipe.steps)),
-              window.text().c_str());
+  loop.run(
+      [&](const PatchSvddLosses& losses) {
+        window.add(losses);
+        return window.text();
+      },
+      [&] { evaluate_now(detector(), window); });
+  std::printf("last %lld steps: %s\n", static_cast<long long>(window.size()), window.text().c_str());
 
   PatchSvdd model = detector();
   model.save(o.out);
+  loop.finished();
   std::printf("wrote %s: banks of %lld (K=32) and %lld (K=64) rows\n", o.out.c_str(),
               static_cast<long long>(model.bank_rows_small()), static_cast<long long>(model.bank_rows_large()));
   std::fflush(stdout);
@@ -180,7 +174,7 @@ int train(const Options& o) {
                                                   {"device", concat(device)},
                                                   {"threads", num_threads()},
                                                   {"settings", model.training()},
-                                                  {"course", Json(std::move(course))}}));
+                                                  {"course", Json(std::move(loop.course().entries))}}));
   return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
 #include "support/evaluation_report.hpp"
+#include "support/training_loop.hpp"
 #include "support/training_options.hpp"
 
 namespace {
@@ -186,8 +187,7 @@ int train(const Options& o) {
   std::fflush(stdout);
 
   SquidTrainer<float> trainer(normal.train, config, recipe, o.seed, device);
-  Json::Array course;
-  double training_seconds = 0;
+  console::TrainingLoop loop(trainer, o);
   // A detector from the networks as they are. Images of the training set are more familiar than any other, so that
   // the default recipe judges by those held out, where there are enough; the authors take 201 of the training set.
   const auto detector = [&] {
@@ -212,7 +212,7 @@ int train(const Options& o) {
   SquidLosses losses;
   const auto evaluate_now = [&](const Squid& model) {
     Json::Object entry{{"step", trainer.steps()},
-                       {"training_seconds", training_seconds},
+                       {"training_seconds", loop.course().seconds},
                        {"reconstruction_loss", losses.reconstruction},
                        {"adversarial_loss", losses.adversarial},
                        {"teacher_loss", losses.teacher},
@@ -222,33 +222,27 @@ int train(const Options& o) {
     if (eval_data) {
       const Evaluation evaluation = eval_data->evaluate(model, o.bad_file());
       std::printf("after %lld steps, %s of training: ", static_cast<long long>(trainer.steps()),
-                  console::duration(training_seconds).c_str());
+                  console::duration(loop.course().seconds).c_str());
       console::print_metrics(evaluation);
       std::fflush(stdout);
       for (auto& member : console::metrics_json(evaluation)) entry.push_back(member);
     }
-    course.push_back(Json(std::move(entry)));
+    loop.course().entries.push_back(Json(std::move(entry)));
   };
 
-  {
-    std::optional<console::Progress> progress("training");
-    while (trainer.steps() < recipe.steps) {
-      const auto start = std::chrono::steady_clock::now();
-      losses = trainer.step();
-      training_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      char line[120];
-      std::snprintf(line, sizeof line, "reconstruction %.4f, discriminator real %.3f fake %.3f",
-                    losses.reconstruction / recipe.weights.reconstruction, losses.critic_real / recipe.weights.critic,
-                    losses.critic_fake / recipe.weights.critic);
-      progress->show(trainer.steps(), recipe.steps, line);
-      if (o.eval_every && trainer.steps() % o.eval_every == 0 && trainer.steps() < recipe.steps) {
-        progress->finish();
-        evaluate_now(detector());
-      }
-    }
-  }
+  loop.run(
+      [&](const SquidLosses& now) {
+        losses = now;
+        char line[120];
+        std::snprintf(line, sizeof line, "reconstruction %.4f, discriminator real %.3f fake %.3f",
+                      losses.reconstruction / recipe.weights.reconstruction, losses.critic_real / recipe.weights.critic,
+                      losses.critic_fake / recipe.weights.critic);
+        return std::string(line);
+      },
+      [&] { evaluate_now(detector()); });
   const Squid model = detector();
   model.save(o.out);
+  loop.finished();
   std::printf("wrote %s\n", o.out.c_str());
   evaluate_now(model);
   if (!o.json.empty())
@@ -258,7 +252,7 @@ int train(const Options& o) {
                                                   {"device", concat(device)},
                                                   {"threads", num_threads()},
                                                   {"settings", model.training()},
-                                                  {"course", Json(std::move(course))}}));
+                                                  {"course", Json(std::move(loop.course().entries))}}));
   return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 
 #include "cuttle/core/device.hpp"
@@ -35,7 +36,8 @@ inline std::string duration(double seconds) {
 // Progress on stderr: one line that is rewritten on a terminal, a line every half minute in a log.
 class Progress {
  public:
-  explicit Progress(std::string what) : what_(std::move(what)) {}
+  // before: how much was done earlier, which takes no part in the estimate of the time left.
+  explicit Progress(std::string what, std::int64_t before = 0) : what_(std::move(what)), before_(before) {}
   ~Progress() { finish(); }
 
   void show(std::int64_t done, std::int64_t total, const std::string& detail = "") {
@@ -44,7 +46,7 @@ class Progress {
     if (!last && now - shown_ < (terminal_ ? std::chrono::milliseconds(200) : std::chrono::milliseconds(30000))) return;
     shown_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
-    const double left = seconds / static_cast<double>(done) * static_cast<double>(total - done);
+    const double left = seconds / static_cast<double>(done - before_) * static_cast<double>(total - done);
     std::fprintf(stderr, "%s%s %lld/%lld%s%s, %s %s%s", terminal_ ? "\r\033[K" : "", what_.c_str(),
                  static_cast<long long>(done), static_cast<long long>(total), detail.empty() ? "" : "  ",
                  detail.c_str(), duration(last ? seconds : left).c_str(), last ? "in all" : "left",
@@ -61,6 +63,7 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
   std::string what_;
+  std::int64_t before_;
   bool terminal_ = ::isatty(STDERR_FILENO) != 0, open_ = false;
   Clock::time_point start_ = Clock::now(), shown_ = start_;
 };
@@ -91,11 +94,20 @@ inline void write_json(const std::filesystem::path& path, const cuttle::Json& va
   cuttle::write_file_atomically(path, std::span(&part, 1));
 }
 
-// Runs a program's body; an exception becomes one line on stderr and status 2.
+// Somebody wanted the program to end, and it did so in an orderly way.
+struct Stopped : std::runtime_error {
+  Stopped(int by_signal, const std::string& what) : std::runtime_error(what), signal(by_signal) {}
+  int signal;
+};
+
+// Runs a program's body; an exception becomes one line on stderr and status 2, or that of the signal that stopped it.
 template <class Body>
 int run(const char* program, Body&& body) {
   try {
     return body();
+  } catch (const Stopped& stopped) {
+    std::fprintf(stderr, "%s: %s\n", program, stopped.what());
+    return 128 + stopped.signal;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: %s\n", program, error.what());
     return 2;

@@ -14,10 +14,10 @@ namespace console {
 struct TrainingOptions {
   std::string data, out, recipe = "default", eval, device = "auto", json, math;
   std::optional<std::int64_t> steps, batch;
-  std::int64_t eval_every = 0;
+  std::int64_t eval_every = 0, checkpoint_every = 100;
   std::uint64_t seed = 1;
   int threads = 0;
-  bool skip_bad = false;
+  bool skip_bad = false, resume = false;
 
   // What --math asks for, or else the recipe.
   cuttle::Math math_or(cuttle::Math recipes) const {
@@ -46,6 +46,12 @@ struct TrainingOptions {
                    "labelled data set, a folder or a .safetensors file, to evaluate on, at the end and every "
                    "--eval-every steps");
     app.add_option("--eval-every", eval_every, "steps between evaluations")->check(CLI::PositiveNumber);
+    app.add_option(
+           "--checkpoint-every", checkpoint_every,
+           "steps between checkpoints, OUT.checkpoint, which the finished model replaces (0: none but on SIGINT "
+           "and SIGTERM)")
+        ->check(CLI::NonNegativeNumber);
+    app.add_flag("--resume", resume, "go on from OUT.checkpoint, where it is there");
     app.add_option("--seed", seed, "seed of everything random");
     app.add_option("--threads", threads, "threads (all cores by default; never changes a result)")
         ->check(CLI::PositiveNumber);

@@ -196,6 +196,28 @@ check "the published recipe, on a folder, in colour" "$bin/train_squid" --data "
   --batch 3 --steps 2 --hold-out 0.25 --out "$scratch/squid_published.safetensors"
 check "the default recipe on a folder" "$bin/train_squid" --data "$set_dir" --size 64 --width 4 --slots 8 --batch 3 --steps 2 --hold-out 0 --eval "$set_dir" \
   --out "$scratch/squid_folder.safetensors"
+
+# SIGINT, which a shell's background job ignores until the training listens to it.
+stops_and_goes_on() {
+  local long=("$bin/train_squid" --digits drawn --digit-images 40 --width 4 --slots 8 --size 48 --batch 4 --steps 40 --checkpoint-every 0)
+  local out=$scratch/stopped.safetensors status=0 id
+  "${long[@]}" --out "$scratch/unstopped.safetensors"
+  "${long[@]}" --out "$out" >"$scratch/stopped" 2>&1 &
+  id=$!
+  until grep -qs recipe "$scratch/stopped"; do sleep 0.02; done
+  while kill -INT "$id" 2>/dev/null; do sleep 0.02; done
+  wait "$id" || status=$?
+  [[ $status == 130 ]] || { echo "status $status, not 130"; return 1; }
+  holds "$scratch/stopped" 'stopped after [0-9]+ of 40 steps; --resume goes on'
+  [[ -e $out.checkpoint && ! -e $out ]]
+  refuses "go on with --resume" "${long[@]}" --out "$out"
+  refuses "its seed is" "${long[@]}" --out "$out" --seed 5 --resume
+  "${long[@]}" --out "$out" --resume >"$scratch/stopped"
+  holds "$scratch/stopped" 'going on after [1-9][0-9]* steps'
+  cmp "$out" "$scratch/unstopped.safetensors"
+  [[ ! -e $out.checkpoint ]]
+}
+check "a training that was stopped goes on" stops_and_goes_on
 check "an image size that the patches do not divide" refuses "image_size 50 is no multiple of grid * 2^levels = 24" "${digits[@]}" --batch 4 --size 50 --out "$scratch/no"
 check "a batch larger than the queue" refuses "a batch of 9 does not fit into queues of 8 slots" "${digits[@]}" --size 48 --batch 9 --out "$scratch/no"
 check "neither images nor digits" refuses "give --data or --digits" "$bin/train_squid" --out "$scratch/no"

@@ -66,21 +66,20 @@ struct Judged {
 };
 // An image as the networks see it.
 Tensor<float> seen_by_networks(const Image& image) {
-  auto x = Tensor<float>::empty({1, size, size, 1});
+  auto x = Tensor<float>::empty({1, image.size(0), image.size(1), 1});
   for (std::int64_t i = 0; i < x.numel(); ++i) x.data()[i] = static_cast<float>(image.data()[i]) / 255;
   return x;
 }
-// The means over 8 x 8 cells of each patch of what the encoder's first block makes of an image, (P,h,h,C).
+// What the discriminator's first layer makes of an image, pixel by pixel: at most 32 a side, so that each is a cell.
 using Cells = std::vector<std::vector<double>>;
-Cells cells_of(const Tensor<float>& features) {
-  const std::int64_t P = features.size(0), h = features.size(1), C = features.size(3), side = h / 8;
-  REQUIRE(h % 8 == 0);
-  Cells cells(static_cast<std::size_t>(P * 64), std::vector<double>(static_cast<std::size_t>(C)));
-  for (std::int64_t i = 0; i < features.numel(); ++i) {
-    const std::int64_t c = i % C, x = i / C % h, y = i / C / h % h, p = i / C / h / h;
-    cells[static_cast<std::size_t>((p * 8 + y / side) * 8 + x / side)][static_cast<std::size_t>(c)] +=
-        static_cast<double>(features.data()[i]) / static_cast<double>(side * side);
-  }
+Cells cells_of(const SquidNetworks<float>& networks, const Image& image) {
+  SquidTrace<float> trace;
+  networks.discriminator(Var<float>(seen_by_networks(image)), nullptr, nn::Statistics::running, &trace);
+  const Tensor<float>& map = trace[0].second;
+  REQUIRE(map.shape() == Shape({1, size / 2, size / 2, 16}));
+  Cells cells(static_cast<std::size_t>(map.numel() / 16), std::vector<double>(16));
+  for (std::int64_t i = 0; i < map.numel(); ++i)
+    cells[static_cast<std::size_t>(i / 16)][static_cast<std::size_t>(i % 16)] = static_cast<double>(map.data()[i]);
   return cells;
 }
 
@@ -100,7 +99,7 @@ Judged judged(const SquidNetworks<float>& networks, const std::vector<Cells>& me
   result.parts[0] = logit(result.reconstruction, of_reconstruction);
   result.parts[1] = logit(x, of_image);
 
-  const auto cells = cells_of(made.features);
+  const auto cells = cells_of(networks, image);
   double squares = 0, count = 0;
   for (const auto& stored : memory)
     for (const auto& cell : stored) {
@@ -166,8 +165,7 @@ TEST_CASE("Squid: score, map and reconstruction are those computed by hand") {
   const SquidNetworks<float>& trained = networks();
   const auto learnt = gray_pictures(6, size, 3), normal = gray_pictures(5, size, 1), test = gray_pictures(2, size, 7);
   std::vector<Cells> memory;
-  for (std::int64_t i = 0; i < 6; ++i)
-    memory.push_back(cells_of(trained.generator(seen_by_networks(picture(learnt, i)), {}).features));
+  for (std::int64_t i = 0; i < 6; ++i) memory.push_back(cells_of(trained, picture(learnt, i)));
   for (const bool running : {false, true}) {
     std::array<std::vector<double>, 4> parts;
     std::array<double, 4> scales{};
@@ -251,7 +249,7 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
   CHECK_THROWS_WITH(model.fit(normal), contains("call remember first"));
   CHECK_THROWS_WITH(model.remember(learnt, 0), contains("most is 0"));
   CHECK_THROWS_WITH(model.remember(gray_pictures(2, 24, 1)), contains("Squid::remember: images have shape"));
-  // The stored features of `most` images, (9 * 64,most,C).
+  // The stored features of `most` images, (24 * 24,most,C).
   const auto stored = [&](std::int64_t most, std::uint64_t seed) {
     model.remember(learnt, most, seed);
     model.fit(normal);
@@ -259,10 +257,10 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
     return SafetensorsFile(path).tensor<float>("memory");
   };
   const Tensor<float> all = stored(5, 0);
-  const std::int64_t C = model.config().root;
-  REQUIRE(all.shape() == Shape({9 * 64, 5, C}));
+  const std::int64_t C = 16;
+  REQUIRE(all.shape() == Shape({24 * 24, 5, C}));
   for (std::int64_t i = 0; i < 5; ++i) {
-    const Cells cells = cells_of(networks().generator(seen_by_networks(picture(learnt, i)), {}).features);
+    const Cells cells = cells_of(networks(), picture(learnt, i));
     double worst = 0;
     for (std::size_t s = 0; s < cells.size(); ++s)
       for (std::size_t c = 0; c < cells[s].size(); ++c) {
@@ -273,7 +271,7 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
   }
   CHECK(same_bits(stored(1000, 7), all));
   const Tensor<float> some = stored(2, 1);
-  REQUIRE(some.shape() == Shape({9 * 64, 2, C}));
+  REQUIRE(some.shape() == Shape({24 * 24, 2, C}));
   CHECK(same_bits(stored(2, 1), some));
   // Every one of them is one of all.
   for (std::int64_t n = 0; n < 2; ++n) {
@@ -282,6 +280,25 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
       found +=
           same_bits(some.slice(0, 1).reshape({2, C}).slice(n, n + 1), all.slice(0, 1).reshape({5, C}).slice(i, i + 1));
     CHECK(found == 1);
+  }
+  // A map of more than 32 pixels a side is averaged in cells: of 36 here, one or two a side.
+  Squid large(SquidNetworks<float>(small_digit(72), nn::Initializer(2)), scoring({0, 0, 1, 0}, true));
+  const auto images = gray_pictures(2, 72, 5);
+  large.remember(images);
+  large.fit(gray_pictures(3, 72, 6));
+  large.save(path);
+  const auto cells = SafetensorsFile(path).tensor<float>("memory");
+  REQUIRE(cells.shape() == Shape({32 * 32, 2, C}));
+  SquidTrace<float> trace;
+  large.networks().discriminator(Var<float>(seen_by_networks(picture(images, 1))), nullptr, nn::Statistics::running,
+                                 &trace);
+  const auto pixels_of = [](std::int64_t cell) { return std::pair(cell * 36 / 32, (cell + 1) * 36 / 32); };
+  for (const std::int64_t s : {0, 7, 31, 32 * 7, 32 * 7 + 15, 32 * 32 - 1}) {
+    double sum = 0, count = 0;
+    for (std::int64_t y = pixels_of(s / 32).first; y < pixels_of(s / 32).second; ++y)
+      for (std::int64_t x = pixels_of(s % 32).first; x < pixels_of(s % 32).second; ++x, ++count)
+        sum += static_cast<double>(trace[0].second.data()[(y * 36 + x) * C + 3]);
+    CHECK(static_cast<double>(cells.data()[(s * 2 + 1) * C + 3]) == Approx(sum / count).epsilon(1e-5));
   }
   // What is remembered is as normal as can be.
   stored(5, 0);

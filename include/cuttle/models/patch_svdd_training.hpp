@@ -11,6 +11,7 @@
 
 #include "cuttle/core/graph.hpp"
 #include "cuttle/io/json.hpp"
+#include "cuttle/models/checkpoint.hpp"
 #include "cuttle/models/patch_svdd_batch.hpp"
 #include "cuttle/models/patch_svdd_network.hpp"
 #include "cuttle/nn/optim.hpp"
@@ -178,12 +179,13 @@ class PatchSvddTrainer {
   PatchSvddLosses step() {
     StreamScope scope(stream_.device(), stream_.get());
     state_.copy_from(Tensor<StepState>::from({1}, {{steps_, recipe_.rate_at(steps_)}}));
-    if (stream_.device().is_cpu() || steps_ == 0) {
+    if (stream_.device().is_cpu() || !ran_) {
       update();
     } else {
       if (!recorded_) recorded_.emplace(stream_, [&] { update(); });
       recorded_->launch();
     }
+    ran_ = true;
     const PatchSvddLosses losses = report_.losses();
     ++steps_;
     const std::array<std::pair<const char*, double>, 4> terms{{{"position loss at K=64", losses.position_large},
@@ -199,6 +201,20 @@ class PatchSvddTrainer {
   std::int64_t steps() const noexcept { return steps_; }
   const PatchSvddRecipe& recipe() const noexcept { return recipe_; }
   PatchSvddNetworks<T>& networks() noexcept { return networks_; }
+
+  // For checkpoints (models/checkpoint.hpp).
+  static constexpr const char* run_kind = "training of patch_svdd";
+  Json::Object identity() const {
+    return {{"recipe", Json(recipe_.json())}, {"seed", std::to_string(seed_)}, {"images", fingerprint(images_)}};
+  }
+  template <class Visit>
+  void state(Visit&& visit) {
+    for_each_changing(networks_, "networks", arena_, adam_, visit);
+  }
+  void continue_after(std::int64_t steps) {
+    require(steps_ == 0, "PatchSvddTrainer: a run is taken up before its first step, not behind ", steps_);
+    steps_ = steps;
+  }
 
  private:
   using Batch = std::variant<PatchSvddBatch<T>, PatchSvddCropBatch<T>>;
@@ -237,6 +253,7 @@ class PatchSvddTrainer {
   PatchSvddReport<T> report_;
   std::optional<RecordedWork> recorded_;
   std::int64_t steps_ = 0;
+  bool ran_ = false;  // a step, here
 };
 
 }  // namespace cuttle

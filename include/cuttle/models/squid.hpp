@@ -27,8 +27,8 @@ namespace cuttle {
 // normal images; their weighted sum z, over the norm of the weights, gives the score 1 - sigmoid(z).
 //   reconstruction   the discriminator's logit of the reconstruction (the paper's score: weight 1, the others 0)
 //   image            its logit of the image itself
-//   memory           each patch is cut into 8 x 8 cells, in which what the encoder's first block makes of it is
-//                    averaged: minus the mean over all cells of the logarithm of the squared distance between the
+//   memory           what the discriminator's first layer makes of the image, averaged in 32 x 32 cells (a smaller map:
+//                    its pixels): minus the mean over the cells of the logarithm of the squared distance between the
 //                    cell's feature and the nearest that remember() stored of the same cell of normal images
 //   error            minus the logarithm of the mean squared difference between image and reconstruction, over the
 //                    variance of the image
@@ -45,7 +45,7 @@ struct SquidScoring {
   static SquidScoring standard(std::string_view config) {
     SquidScoring scoring;
     scoring.running_statistics = true;
-    scoring.weights = config == "digit" ? Parts{0, 1, 0, 0.5} : Parts{0, 0, 1, 1};
+    scoring.weights = config == "digit" ? Parts{0, 1, 0, 0.5} : Parts{0, 0, 1, 0.5};
     return scoring;
   }
 };
@@ -78,17 +78,18 @@ class Squid {
 
   // Stores the features of normal images (N,image_size,image_size,1), bytes, that the memory part of the score measures
   // distances to: those of the training set. More than `most` of them: a seeded subset.
-  void remember(const Tensor<std::uint8_t>& images, std::int64_t most = 2000, std::uint64_t seed = 0) {
+  void remember(const Tensor<std::uint8_t>& images, std::int64_t most = 1000, std::uint64_t seed = 0) {
     require_images("remember", images);
     require(most >= 1, "Squid::remember: most is ", most);
     constexpr std::uint64_t subset_stream = std::uint64_t{8} << 56;
     const auto rows = random_subset(images.size(0), std::min(most, images.size(0)), seed, subset_stream);
-    const std::int64_t N = std::ssize(rows), S = segments(), D = config().channels(0);
+    const std::int64_t N = std::ssize(rows), S = segments(), D = SquidDiscriminator<float>::first_channels;
     auto memory = Tensor<float>::empty({S, N, D});
     for (std::int64_t n = 0; n < N; ++n) {
       const std::int64_t row = rows[static_cast<std::size_t>(n)];
-      const Tensor<float> features = cell_features(
-          reconstruct(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0)).features);
+      SquidTrace<float> trace;
+      logit(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0), trace);
+      const Tensor<float> features = cell_features(trace);
       for (std::int64_t s = 0; s < S; ++s) std::copy_n(features.data() + s * D, D, memory.data() + (s * N + n) * D);
     }
     set_memory(std::move(memory));
@@ -206,9 +207,9 @@ class Squid {
       if (scoring.weights[2] > 0) {
         Tensor<float> memory = file.tensor<float>("memory");
         const Shape& shape = memory.shape();
-        require(shape.rank() == 3 && shape[0] == model.segments() && shape[1] >= 1 && shape[2] == config.channels(0),
-                "tensor \"memory\" has shape ", shape, ", expected (", model.segments(), ",N,", config.channels(0),
-                ")");
+        constexpr std::int64_t D = SquidDiscriminator<float>::first_channels;
+        require(shape.rank() == 3 && shape[0] == model.segments() && shape[1] >= 1 && shape[2] == D,
+                "tensor \"memory\" has shape ", shape, ", expected (", model.segments(), ",N,", D, ")");
         for (const float x : memory.span()) require(std::isfinite(x), "tensor \"memory\" holds ", x);
         model.set_memory(std::move(memory));
       }
@@ -263,22 +264,22 @@ class Squid {
     const Tensor<float> mean = Tensor<float>::full({C, 1}, 1 / static_cast<float>(C)).to(d.device());
     return matmul(multiply(d, d).reshape({pixels, C}), mean).reshape({1, d.size(1), d.size(2), 1});
   }
-  // Cells of a patch a side, and of all patches.
-  std::int64_t cells() const { return std::min<std::int64_t>(8, config().patch_size()); }
-  std::int64_t segments() const { return config().patches() * cells() * cells(); }
-  // What the encoder's first block makes of an image, (P,h,h,D) -> (S,D) on the CPU: means over the cells, patch by
-  // patch and row by row.
-  Tensor<float> cell_features(const Tensor<float>& features) const {
-    const Tensor<float> here = features.to(Device::cpu());
-    const std::int64_t P = here.size(0), h = here.size(1), D = here.size(3), k = cells();
-    auto means = Tensor<float>::empty({P * k * k, D});
-    parallel_for(P * k * k, [&](std::int64_t s) {
-      const std::int64_t p = s / (k * k), row = s / k % k, column = s % k;
+  // Cells a side of the discriminator's first map, which has half the image's size, and all of them.
+  std::int64_t cells() const { return std::min<std::int64_t>(32, (config().image_size + 1) / 2); }
+  std::int64_t segments() const { return cells() * cells(); }
+  // What the discriminator's first layer made of an image, (1,h,h,D) -> (S,D) on the CPU: means over the cells, row by
+  // row.
+  Tensor<float> cell_features(const SquidTrace<float>& of_image) const {
+    const Tensor<float> map = of_image[0].second.to(Device::cpu());
+    const std::int64_t h = map.size(1), D = map.size(3), k = cells();
+    auto means = Tensor<float>::empty({k * k, D});
+    parallel_for(k * k, [&](std::int64_t s) {
+      const std::int64_t row = s / k, column = s % k;
       const std::int64_t y0 = row * h / k, y1 = (row + 1) * h / k, x0 = column * h / k, x1 = (column + 1) * h / k;
       for (std::int64_t d = 0; d < D; ++d) {
         double sum = 0;
         for (std::int64_t y = y0; y < y1; ++y)
-          for (std::int64_t x = x0; x < x1; ++x) sum += static_cast<double>(here.data()[((p * h + y) * h + x) * D + d]);
+          for (std::int64_t x = x0; x < x1; ++x) sum += static_cast<double>(map.data()[(y * h + x) * D + d]);
         means.data()[s * D + d] = static_cast<float>(sum / static_cast<double>((y1 - y0) * (x1 - x0)));
       }
     });
@@ -343,20 +344,20 @@ class Squid {
     }
   }
 
-  // What the discriminator and the queues make of an image and its reconstruction, the i-th of a batch.
+  // The discriminator's of one image, and what its layers made of it.
+  double logit(const Tensor<float>& image, SquidTrace<float>& trace) const {
+    const nn::Statistics statistics = scoring_.running_statistics ? nn::Statistics::running : nn::Statistics::batch;
+    const Tensor<float> value = networks_.discriminator(Var<float>(image), nullptr, statistics, &trace).value();
+    return static_cast<double>(value.to(Device::cpu()).data()[0]);
+  }
+  // What the networks make of an image and its reconstruction, the i-th of a batch.
   Seen look(const Tensor<float>& image, const SquidReconstruction<float>& made, std::int64_t i) const {
     Seen seen;
-    const std::int64_t P = config().patches();
     seen.reconstruction = made.student.value().slice(i, i + 1);
-    const nn::Statistics statistics = scoring_.running_statistics ? nn::Statistics::running : nn::Statistics::batch;
     SquidTrace<float> of_image, of_reconstruction;
-    const auto logit = [&](const Tensor<float>& x, SquidTrace<float>& trace) {
-      const Tensor<float> value = networks_.discriminator(Var<float>(x), nullptr, statistics, &trace).value();
-      return static_cast<double>(value.to(Device::cpu()).data()[0]);
-    };
     seen.parts[0] = logit(seen.reconstruction, of_reconstruction);
     seen.parts[1] = logit(image, of_image);
-    if (scoring_.weights[2] > 0) seen.parts[2] = familiarity(cell_features(made.features.slice(i * P, (i + 1) * P)));
+    if (scoring_.weights[2] > 0) seen.parts[2] = familiarity(cell_features(of_image));
     seen.differences[0] = squared_difference(image, seen.reconstruction);
     for (std::size_t k = 1; k < layers; ++k)
       seen.differences[k] = squared_difference(of_image[k - 1].second, of_reconstruction[k - 1].second);

@@ -251,7 +251,6 @@ struct SquidReconstruction {
   Var<T> student, teacher;  // (B,H,W,1), in (0, 1)
   Var<T> distance;          // (1): the sum over the levels of the mean squared distance between student and teacher
   Tensor<T> remembered;     // (B,P,E)
-  Tensor<T> features;       // (B*P,patch_size,patch_size,root): what the encoder's first block makes of the patches
 };
 
 template <class T>
@@ -299,7 +298,6 @@ class SquidGenerator {
     SquidReconstruction<T> result;
 
     Var<T> x = in_conv_(Var<T>(extract_windows(images, config_.patch_size(), config_.patch_size())), pass);
-    result.features = x.value();
     detail::note(pass.trace, "enc.in_conv", x);
     std::vector<Var<T>> skips;
     for (std::int64_t i = 0; i < L; ++i) {
@@ -399,6 +397,7 @@ template <class T>
 class SquidDiscriminator {
  public:
   static constexpr double slope = 0.2;
+  static constexpr std::int64_t first_channels = 16;  // of the first layer's map
 
   SquidDiscriminator(std::int64_t image_size, nn::Initializer& init)
       : size_((image_size + 31) / 32), regressor_(channels[5] * size_ * size_, 1, {}, init) {
@@ -439,7 +438,7 @@ class SquidDiscriminator {
   }
 
  private:
-  static constexpr std::int64_t channels[6] = {1, 16, 32, 64, 128, 128};
+  static constexpr std::int64_t channels[6] = {1, first_channels, 32, 64, 128, 128};
 
   std::int64_t size_;
   std::vector<nn::Conv2d<T>> convs_;

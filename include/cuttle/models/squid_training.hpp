@@ -15,6 +15,7 @@
 #include "cuttle/core/graph.hpp"
 #include "cuttle/core/random.hpp"
 #include "cuttle/io/json.hpp"
+#include "cuttle/models/checkpoint.hpp"
 #include "cuttle/models/squid_network.hpp"
 #include "cuttle/nn/optim.hpp"
 #include "cuttle/ops/augment.hpp"
@@ -266,12 +267,13 @@ class SquidTrainer {
       iteration_states_[i].copy_from(
           Tensor<StepState>::from({1}, {{iteration, recipe_.critic_rate * (recipe_.critic_falls ? share : 1)}}));
     }
-    if (stream_.device().is_cpu() || steps_ == 0) {
+    if (stream_.device().is_cpu() || !ran_) {
       update();
     } else {
       if (!recorded_) recorded_.emplace(stream_, [&] { update(); });
       recorded_->launch();
     }
+    ran_ = true;
     ++steps_;
     return losses();
   }
@@ -279,6 +281,29 @@ class SquidTrainer {
   std::int64_t steps() const noexcept { return steps_; }
   const SquidRecipe& recipe() const noexcept { return recipe_; }
   SquidNetworks<T>& networks() noexcept { return networks_; }
+
+  // For checkpoints (models/checkpoint.hpp).
+  static constexpr const char* run_kind = "training of squid";
+  Json::Object identity() const {
+    return {{"config", networks_.generator.config().json()},
+            {"recipe", Json(recipe_.json())},
+            {"seed", std::to_string(seed_)},
+            {"images", fingerprint(images_)}};
+  }
+  template <class Visit>
+  void state(Visit&& visit) {
+    for_each_changing(networks_.generator, "g", generator_, generator_adam_, visit);
+    for_each_changing(networks_.discriminator, "d", critic_, critic_adam_, visit);
+    visit("queue_pointer", pointer_);
+  }
+  void continue_after(std::int64_t steps) {
+    require(steps_ == 0, "SquidTrainer: a run is taken up before its first step, not behind ", steps_);
+    steps_ = steps;
+    const std::int64_t drawn = steps * recipe_.critic_steps * recipe_.batch, N = images_.size(0);
+    shuffles_ = static_cast<std::uint64_t>((drawn + N - 1) / N);
+    if (shuffles_ > 0) shuffled_ = shuffle(shuffles_ - 1);
+    next_ = static_cast<std::size_t>(drawn - static_cast<std::int64_t>(shuffles_) * N + std::ssize(shuffled_));
+  }
 
  private:
   // Random streams by their uses; a step's number is added to each.
@@ -302,13 +327,17 @@ class SquidTrainer {
     return images;
   }
 
+  // All rows in the order of the number-th time that they are drawn.
+  std::vector<std::int64_t> shuffle(std::uint64_t number) const {
+    constexpr std::uint64_t streams = std::uint64_t{6} << 56;
+    return random_permutation(images_.size(0), seed_, streams + number);
+  }
   // The rows of the next batch.
   Tensor<std::int64_t> next_rows() {
-    constexpr std::uint64_t shuffle_streams = std::uint64_t{6} << 56;
     auto rows = Tensor<std::int64_t>::empty({recipe_.batch});
     for (std::int64_t& row : rows.span()) {
       if (next_ == shuffled_.size()) {
-        shuffled_ = random_permutation(images_.size(0), seed_, shuffle_streams + shuffles_++);
+        shuffled_ = shuffle(shuffles_++);
         next_ = 0;
       }
       row = shuffled_[next_++];
@@ -431,6 +460,7 @@ class SquidTrainer {
   std::uint64_t shuffles_ = 0;
   std::optional<RecordedWork> recorded_;
   std::int64_t steps_ = 0;
+  bool ran_ = false;  // a step, here
 };
 
 }  // namespace cuttle

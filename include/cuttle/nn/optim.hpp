@@ -23,6 +23,10 @@ class Adam {
   // One update whose number and learning rate lie in memory, (1) on the arena's device.
   void step(const Tensor<StepState>& state) { adam(arena_->values(), arena_->grads(), m_, v_, state, options_); }
 
+  // What a run that goes on later has to keep, (n) each.
+  Tensor<T>& first_moment() noexcept { return m_; }
+  Tensor<T>& second_moment() noexcept { return v_; }
+
  private:
   ParameterArena<T>* arena_;
   AdamOptions options_;

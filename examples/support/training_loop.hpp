@@ -1,0 +1,120 @@
+// A training run as a program makes it: progress, evaluations, and checkpoints, so that a run which was stopped or
+// killed goes on.
+#pragma once
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "console.hpp"
+#include "cuttle/io/json.hpp"
+#include "cuttle/models/checkpoint.hpp"
+#include "training_options.hpp"
+
+namespace console {
+
+namespace detail {
+inline volatile std::sig_atomic_t stop_signal = 0;
+}
+
+// What a run has to show for itself, kept in its checkpoints.
+struct Course {
+  double seconds = 0;             // of training
+  cuttle::Json::Array entries{};  // evaluations
+};
+
+template <class Trainer>
+class TrainingLoop {
+ public:
+  // Takes up the run in the checkpoint that --resume asks for, where there is one. Without --resume one that lies there
+  // is an error, lest it be written over.
+  TrainingLoop(Trainer& trainer, const TrainingOptions& options)
+      : trainer_(trainer), options_(options), checkpoint_(options.out + ".checkpoint") {
+    if (!std::filesystem::exists(checkpoint_)) return;
+    if (!options.resume)
+      throw cuttle::IoError(checkpoint_.string(),
+                            "a run that was stopped lies here: go on with --resume, or remove the file");
+    const cuttle::Json notes = cuttle::load_checkpoint(checkpoint_, trainer);
+    course_.seconds = notes.at("seconds").number();
+    course_.entries = notes.at("course").array();
+    std::printf("going on after %lld steps\n", static_cast<long long>(trainer.steps()));
+  }
+
+  Course& course() noexcept { return course_; }
+
+  // Makes the steps that are left. after(losses) follows each and returns what the line of progress says; evaluate()
+  // comes every --eval-every steps but the last. SIGINT and SIGTERM end it behind the step in hand, with a checkpoint
+  // and Stopped.
+  template <class After, class Evaluate>
+  void run(After&& after, Evaluate&& evaluate) {
+    detail::stop_signal = 0;
+    struct sigaction stop {};
+    stop.sa_handler = [](int signal) { detail::stop_signal = signal; };
+    struct sigaction old_int {
+    }, old_term{};
+    ::sigaction(SIGINT, &stop, &old_int);
+    ::sigaction(SIGTERM, &stop, &old_term);
+    struct Restore {
+      const struct sigaction &interrupt, &terminate;
+      ~Restore() {
+        ::sigaction(SIGINT, &interrupt, nullptr);
+        ::sigaction(SIGTERM, &terminate, nullptr);
+      }
+    } restore{old_int, old_term};
+
+    Progress progress("training", trainer_.steps());
+    const std::int64_t last = trainer_.recipe().steps;
+    while (trainer_.steps() < last) {
+      const auto start = std::chrono::steady_clock::now();
+      const auto losses = trainer_.step();
+      course_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      progress.show(trainer_.steps(), last, after(losses));
+      const auto every = [&](std::int64_t n) { return n > 0 && trainer_.steps() % n == 0 && trainer_.steps() < last; };
+      if (every(options_.eval_every)) {
+        progress.finish();
+        evaluate();
+      }
+      if (every(options_.checkpoint_every))
+        save([&](const char* reason) {
+          progress.finish();
+          std::fprintf(stderr, "no checkpoint after %lld steps: %s\n", static_cast<long long>(trainer_.steps()),
+                       reason);
+        });
+      if (detail::stop_signal && trainer_.steps() < last) {
+        progress.finish();
+        std::string reason;
+        save([&](const char* why) { reason = why; });
+        throw Stopped(detail::stop_signal, reason.empty()
+                                               ? cuttle::concat("stopped after ", trainer_.steps(), " of ", last,
+                                                                " steps; --resume goes on from ", checkpoint_.string())
+                                               : cuttle::concat("stopped, and no checkpoint written: ", reason));
+      }
+    }
+  }
+
+  // The model is written: the checkpoint has had its time.
+  void finished() { std::filesystem::remove(checkpoint_); }
+
+ private:
+  template <class Failed>
+  void save(Failed&& failed) {
+    try {
+      cuttle::save_checkpoint(
+          checkpoint_, trainer_,
+          cuttle::Json(cuttle::Json::Object{{"seconds", course_.seconds}, {"course", cuttle::Json(course_.entries)}}));
+    } catch (const cuttle::IoError& error) {
+      failed(error.what());
+    }
+  }
+
+  Trainer& trainer_;
+  const TrainingOptions& options_;
+  std::filesystem::path checkpoint_;
+  Course course_;
+};
+
+}  // namespace console
