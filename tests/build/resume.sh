@@ -31,7 +31,14 @@ resumes() {
   shift 2
   rm -f "$out" "$out.checkpoint"
   killed "$out" "$nanoseconds" "$@"
-  "$@" --out "$out" --resume
+  local left=no
+  [[ ! -e $out.checkpoint ]] || left=yes
+  "$@" --out "$out" --resume >"$scratch/resumed"
+  if grep -q 'going on after' "$scratch/resumed"; then
+    [[ $left == yes ]] && echo >>"$scratch/went_on"
+  else
+    [[ $left == no ]] || { echo "the checkpoint was passed over"; return 1; }
+  fi
   cmp "$out" "$scratch/$method.safetensors"
   [[ ! -e $out.checkpoint ]] || { echo "a checkpoint was left behind"; return 1; }
 }
@@ -46,3 +53,6 @@ for method in patch_svdd squid; do
     check "$method, killed after $((after / 1000000)) of $((whole / 1000000)) ms" resumes $method $after "${command[@]}"
   done
 done
+went_on=$(grep -c '' "$scratch/went_on" 2>/dev/null || true)
+printf '%d of %d trainings went on from a checkpoint, the others from the beginning or had ended\n' "${went_on:-0}" $((2 * moments))
+((moments < 10)) || check "some went on" test "${went_on:-0}" -gt 0
