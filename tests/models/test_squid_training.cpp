@@ -260,7 +260,9 @@ TEST_CASE("SquidRecipe: the generator's rate over the steps") {
   CHECK(ours.share_at(101) == Approx(0.02).epsilon(1e-14));
   CHECK(ours.critic_falls);
   CHECK(!ours.misplaced);
+  CHECK(ours.math == Math::winograd);
   CHECK(SquidRecipe::standard("digit").misplaced.has_value());
+  CHECK(SquidRecipe::standard("digit").math == Math::fp32);
 }
 
 TEST_CASE("SquidTrainer: the same bits at one and two threads, other ones for another seed") {
