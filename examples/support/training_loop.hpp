@@ -52,14 +52,13 @@ class TrainingLoop {
   template <class After, class Evaluate>
   void run(After&& after, Evaluate&& evaluate) {
     detail::stop_signal = 0;
-    struct sigaction stop {};
+    using Action = struct sigaction;
+    Action stop{}, old_int{}, old_term{};
     stop.sa_handler = [](int signal) { detail::stop_signal = signal; };
-    struct sigaction old_int {
-    }, old_term{};
     ::sigaction(SIGINT, &stop, &old_int);
     ::sigaction(SIGTERM, &stop, &old_term);
     struct Restore {
-      const struct sigaction &interrupt, &terminate;
+      const Action &interrupt, &terminate;
       ~Restore() {
         ::sigaction(SIGINT, &interrupt, nullptr);
         ::sigaction(SIGTERM, &terminate, nullptr);

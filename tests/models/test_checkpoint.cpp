@@ -117,6 +117,14 @@ TEST_CASE("a checkpoint is refused where the run is another, with what differs")
           "is a model of method \"training of squid\", not training of patch_svdd");
   CHECK_THROWS_WITH(load_checkpoint(path, run), contains("before its first step"));
 
+  auto pictures = cuttle_test::integer_tensor<std::uint8_t>({2, 64, 64, 3}, 6, 0, 255);
+  PatchSvddRecipe recipe = PatchSvddRecipe::published(2);
+  recipe.batch = 1;
+  PatchSvddTrainer<float> svdd(pictures, mean_image(pictures), recipe, 3);
+  save_checkpoint(folder.path() / "svdd", svdd);
+  PatchSvddTrainer<float> other_mean(pictures, Tensor<float>::zeros({64, 64, 3}), recipe, 3);
+  CHECK_THROWS_WITH(load_checkpoint(folder.path() / "svdd", other_mean), contains("its mean image is"));
+
   const std::string whole = contents(path);
   std::ofstream(path, std::ios::binary).write(whole.data(), static_cast<std::streamsize>(whole.size() / 2));
   refused(squid(), "cut short");

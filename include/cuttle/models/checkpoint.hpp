@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "cuttle/io/json.hpp"
@@ -25,15 +26,16 @@ namespace cuttle {
 
 // FNV-1a of a tensor's extents and bytes, taken eight at a time, as 16 hexadecimal digits: tells whether a run goes on
 // with the images that it began with.
-inline std::string fingerprint(const Tensor<std::uint8_t>& images) {
-  const Tensor<std::uint8_t> here = images.to(Device::cpu());
+template <class T>
+std::string fingerprint(const Tensor<T>& tensor) {
+  const Tensor<T> here = tensor.to(Device::cpu());
   std::uint64_t hash = 0xcbf29ce484222325;
   const auto add = [&](std::uint64_t word) { hash = (hash ^ word) * 0x100000001b3; };
   for (const std::int64_t extent : here.shape()) add(static_cast<std::uint64_t>(extent));
-  const std::size_t bytes = here.span().size();
-  for (std::size_t i = 0; i < bytes; i += 8) {
+  const auto bytes = std::as_bytes(here.span());
+  for (std::size_t i = 0; i < bytes.size(); i += 8) {
     std::uint64_t word = 0;
-    std::memcpy(&word, here.data() + i, std::min<std::size_t>(8, bytes - i));
+    std::memcpy(&word, bytes.data() + i, std::min<std::size_t>(8, bytes.size() - i));
     add(word);
   }
   char text[17];

@@ -205,7 +205,10 @@ class PatchSvddTrainer {
   // For checkpoints (models/checkpoint.hpp).
   static constexpr const char* run_kind = "training of patch_svdd";
   Json::Object identity() const {
-    return {{"recipe", Json(recipe_.json())}, {"seed", std::to_string(seed_)}, {"images", fingerprint(images_)}};
+    return {{"recipe", Json(recipe_.json())},
+            {"seed", std::to_string(seed_)},
+            {"images", fingerprint(images_)},
+            {"mean image", fingerprint(mean_)}};
   }
   template <class Visit>
   void state(Visit&& visit) {
@@ -214,6 +217,7 @@ class PatchSvddTrainer {
   void continue_after(std::int64_t steps) {
     require(steps_ == 0, "PatchSvddTrainer: a run is taken up before its first step, not behind ", steps_);
     steps_ = steps;
+    synchronize(stream_.device());  // the state was copied in on another stream than the steps will be
   }
 
  private:

@@ -299,6 +299,7 @@ class SquidTrainer {
   void continue_after(std::int64_t steps) {
     require(steps_ == 0, "SquidTrainer: a run is taken up before its first step, not behind ", steps_);
     steps_ = steps;
+    synchronize(stream_.device());  // the state was copied in on another stream than the steps will be
     const std::int64_t drawn = steps * recipe_.critic_steps * recipe_.batch, N = images_.size(0);
     shuffles_ = static_cast<std::uint64_t>((drawn + N - 1) / N);
     if (shuffles_ > 0) shuffled_ = shuffle(shuffles_ - 1);
