@@ -6,11 +6,9 @@
 #include <optional>
 #include <string>
 
-#include "cuttle/models/evaluation.hpp"
 #include "cuttle/models/patch_svdd.hpp"
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
-#include "support/evaluation_report.hpp"
 #include "support/training_loop.hpp"
 #include "support/training_options.hpp"
 
@@ -138,27 +136,13 @@ int train(const Options& o) {
                    [&](std::int64_t done, std::int64_t total) { progress.show(done, total); });
     return model;
   };
-  const auto evaluate_now = [&](const PatchSvdd& model, const Window& window) {
-    Json::Object entry{{"step", trainer.steps()}, {"training_seconds", loop.course().seconds}};
-    for (auto& member : window.json()) entry.push_back(member);
-    if (eval_data) {
-      const Evaluation evaluation = eval_data->evaluate(model, bad_file);
-      std::printf("after %lld steps, %s of training: ", static_cast<long long>(trainer.steps()),
-                  console::duration(loop.course().seconds).c_str());
-      console::print_metrics(evaluation);
-      std::fflush(stdout);
-      for (auto& member : console::metrics_json(evaluation)) entry.push_back(member);
-    }
-    loop.course().entries.push_back(Json(std::move(entry)));
-  };
-
   Window window;
   loop.run(
       [&](const PatchSvddLosses& losses) {
         window.add(losses);
         return window.text();
       },
-      [&] { evaluate_now(detector(), window); });
+      [&] { loop.evaluate(detector(), eval_data, window.json()); });
   std::printf("last %lld steps: %s\n", static_cast<long long>(window.size()), window.text().c_str());
 
   PatchSvdd model = detector();
@@ -167,14 +151,8 @@ int train(const Options& o) {
   std::printf("wrote %s: banks of %lld (K=32) and %lld (K=64) rows\n", o.out.c_str(),
               static_cast<long long>(model.bank_rows_small()), static_cast<long long>(model.bank_rows_large()));
   std::fflush(stdout);
-  evaluate_now(model, window);
-  if (!o.json.empty())
-    console::write_json(o.json, Json(Json::Object{{"model", o.out},
-                                                  {"data", o.data},
-                                                  {"device", concat(device)},
-                                                  {"threads", num_threads()},
-                                                  {"settings", model.training()},
-                                                  {"course", Json(std::move(loop.course().entries))}}));
+  loop.evaluate(model, eval_data, window.json());
+  loop.write_report(model.training(), device);
   return 0;
 }
 

@@ -10,11 +10,9 @@
 
 #include "cuttle/data/digit_anatomy.hpp"
 #include "cuttle/data/idx.hpp"
-#include "cuttle/models/evaluation.hpp"
 #include "cuttle/models/squid.hpp"
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
-#include "support/evaluation_report.hpp"
 #include "support/training_loop.hpp"
 #include "support/training_options.hpp"
 
@@ -211,23 +209,13 @@ int train(const Options& o) {
   };
   SquidLosses losses;
   const auto evaluate_now = [&](const Squid& model) {
-    Json::Object entry{{"step", trainer.steps()},
-                       {"training_seconds", loop.course().seconds},
-                       {"reconstruction_loss", losses.reconstruction},
-                       {"adversarial_loss", losses.adversarial},
-                       {"teacher_loss", losses.teacher},
-                       {"distillation_loss", losses.distance},
-                       {"critic_loss_real", losses.critic_real},
-                       {"critic_loss_fake", losses.critic_fake}};
-    if (eval_data) {
-      const Evaluation evaluation = eval_data->evaluate(model, o.bad_file());
-      std::printf("after %lld steps, %s of training: ", static_cast<long long>(trainer.steps()),
-                  console::duration(loop.course().seconds).c_str());
-      console::print_metrics(evaluation);
-      std::fflush(stdout);
-      for (auto& member : console::metrics_json(evaluation)) entry.push_back(member);
-    }
-    loop.course().entries.push_back(Json(std::move(entry)));
+    loop.evaluate(model, eval_data,
+                  {{"reconstruction_loss", losses.reconstruction},
+                   {"adversarial_loss", losses.adversarial},
+                   {"teacher_loss", losses.teacher},
+                   {"distillation_loss", losses.distance},
+                   {"critic_loss_real", losses.critic_real},
+                   {"critic_loss_fake", losses.critic_fake}});
   };
 
   loop.run(
@@ -245,14 +233,7 @@ int train(const Options& o) {
   loop.finished();
   std::printf("wrote %s\n", o.out.c_str());
   evaluate_now(model);
-  if (!o.json.empty())
-    console::write_json(o.json, Json(Json::Object{{"model", o.out},
-                                                  {"data", o.data},
-                                                  {"digits", o.digits},
-                                                  {"device", concat(device)},
-                                                  {"threads", num_threads()},
-                                                  {"settings", model.training()},
-                                                  {"course", Json(std::move(loop.course().entries))}}));
+  loop.write_report(model.training(), device, {{"digits", o.digits}});
   return 0;
 }
 

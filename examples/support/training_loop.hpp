@@ -13,6 +13,8 @@
 #include "console.hpp"
 #include "cuttle/io/json.hpp"
 #include "cuttle/models/checkpoint.hpp"
+#include "data_sets.hpp"
+#include "evaluation_report.hpp"
 #include "training_options.hpp"
 
 namespace console {
@@ -20,12 +22,6 @@ namespace console {
 namespace detail {
 inline volatile std::sig_atomic_t stop_signal = 0;
 }
-
-// What a run has to show for itself, kept in its checkpoints.
-struct Course {
-  double seconds = 0;             // of training
-  cuttle::Json::Array entries{};  // evaluations
-};
 
 template <class Trainer>
 class TrainingLoop {
@@ -39,12 +35,10 @@ class TrainingLoop {
       throw cuttle::IoError(checkpoint_.string(),
                             "a run that was stopped lies here: go on with --resume, or remove the file");
     const cuttle::Json notes = cuttle::load_checkpoint(checkpoint_, trainer);
-    course_.seconds = notes.at("seconds").number();
-    course_.entries = notes.at("course").array();
+    seconds_ = notes.at("seconds").number();
+    course_ = notes.at("course").array();
     std::printf("going on after %lld steps\n", static_cast<long long>(trainer.steps()));
   }
-
-  Course& course() noexcept { return course_; }
 
   // Makes the steps that are left. after(losses) follows each and returns what the line of progress says; evaluate()
   // comes every --eval-every steps but the last. SIGINT and SIGTERM end it behind the step in hand, with a checkpoint
@@ -70,7 +64,7 @@ class TrainingLoop {
     while (trainer_.steps() < last) {
       const auto start = std::chrono::steady_clock::now();
       const auto losses = trainer_.step();
-      course_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       progress.show(trainer_.steps(), last, after(losses));
       const auto every = [&](std::int64_t n) { return n > 0 && trainer_.steps() % n == 0 && trainer_.steps() < last; };
       if (every(options_.eval_every)) {
@@ -95,6 +89,35 @@ class TrainingLoop {
     }
   }
 
+  // Notes where the run stands: its losses and, where there are test data, what the model makes of them, which it
+  // prints.
+  template <cuttle::Detector M>
+  void evaluate(const M& model, const std::optional<TestData>& data, const cuttle::Json::Object& losses) {
+    cuttle::Json::Object entry{{"step", trainer_.steps()}, {"training_seconds", seconds_}};
+    entry.insert(entry.end(), losses.begin(), losses.end());
+    if (data) {
+      const cuttle::Evaluation evaluation = data->evaluate(model, options_.bad_file());
+      std::printf("after %lld steps, %s of training: ", static_cast<long long>(trainer_.steps()),
+                  duration(seconds_).c_str());
+      print_metrics(evaluation);
+      std::fflush(stdout);
+      for (auto& member : metrics_json(evaluation)) entry.push_back(member);
+    }
+    course_.push_back(cuttle::Json(std::move(entry)));
+  }
+
+  // What --json asks for; more is the program's own.
+  void write_report(const cuttle::Json& settings, cuttle::Device device, const cuttle::Json::Object& more = {}) const {
+    if (options_.json.empty()) return;
+    cuttle::Json::Object report{{"model", options_.out}, {"data", options_.data}};
+    report.insert(report.end(), more.begin(), more.end());
+    report.emplace_back("device", cuttle::concat(device));
+    report.emplace_back("threads", cuttle::num_threads());
+    report.emplace_back("settings", settings);
+    report.emplace_back("course", cuttle::Json(course_));
+    write_json(options_.json, cuttle::Json(std::move(report)));
+  }
+
   // The model is written: the checkpoint has had its time.
   void finished() { std::filesystem::remove(checkpoint_); }
 
@@ -104,7 +127,7 @@ class TrainingLoop {
     try {
       cuttle::save_checkpoint(
           checkpoint_, trainer_,
-          cuttle::Json(cuttle::Json::Object{{"seconds", course_.seconds}, {"course", cuttle::Json(course_.entries)}}));
+          cuttle::Json(cuttle::Json::Object{{"seconds", seconds_}, {"course", cuttle::Json(course_)}}));
     } catch (const cuttle::IoError& error) {
       failed(error.what());
     }
@@ -113,7 +136,8 @@ class TrainingLoop {
   Trainer& trainer_;
   const TrainingOptions& options_;
   std::filesystem::path checkpoint_;
-  Course course_;
+  double seconds_ = 0;          // of training
+  cuttle::Json::Array course_;  // what evaluate() noted
 };
 
 }  // namespace console
