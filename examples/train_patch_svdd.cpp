@@ -1,6 +1,5 @@
 // Trains Patch SVDD on a folder of normal images and writes one model file that `detect` loads.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <deque>
 #include <optional>

@@ -41,14 +41,15 @@ class TrainingLoop {
   }
 
   // Makes the steps that are left. after(losses) follows each and returns what the line of progress says; evaluate()
-  // comes every --eval-every steps but the last. SIGINT and SIGTERM end it behind the step in hand, with a checkpoint
-  // and Stopped.
+  // comes every --eval-every steps but the last. The first SIGINT or SIGTERM ends it behind the step in hand, or behind
+  // an evaluation, with a checkpoint and Stopped; in the last step it comes too late. A second one ends the program.
   template <class After, class Evaluate>
   void run(After&& after, Evaluate&& evaluate) {
     detail::stop_signal = 0;
     using Action = struct sigaction;
     Action stop{}, old_int{}, old_term{};
     stop.sa_handler = [](int signal) { detail::stop_signal = signal; };
+    stop.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
     ::sigaction(SIGINT, &stop, &old_int);
     ::sigaction(SIGTERM, &stop, &old_term);
     struct Restore {
@@ -67,6 +68,7 @@ class TrainingLoop {
       seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       progress.show(trainer_.steps(), last, after(losses));
       const auto every = [&](std::int64_t n) { return n > 0 && trainer_.steps() % n == 0 && trainer_.steps() < last; };
+      stop_if_asked(progress);
       if (every(options_.eval_every)) {
         progress.finish();
         evaluate();
@@ -77,15 +79,7 @@ class TrainingLoop {
           std::fprintf(stderr, "no checkpoint after %lld steps: %s\n", static_cast<long long>(trainer_.steps()),
                        reason);
         });
-      if (detail::stop_signal && trainer_.steps() < last) {
-        progress.finish();
-        std::string reason;
-        save([&](const char* why) { reason = why; });
-        throw Stopped(detail::stop_signal, reason.empty()
-                                               ? cuttle::concat("stopped after ", trainer_.steps(), " of ", last,
-                                                                " steps; --resume goes on from ", checkpoint_.string())
-                                               : cuttle::concat("stopped, and no checkpoint written: ", reason));
-      }
+      stop_if_asked(progress);
     }
   }
 
@@ -122,13 +116,24 @@ class TrainingLoop {
   void finished() { std::filesystem::remove(checkpoint_); }
 
  private:
+  void stop_if_asked(Progress& progress) {
+    const std::int64_t last = trainer_.recipe().steps;
+    if (!detail::stop_signal || trainer_.steps() >= last) return;
+    progress.finish();
+    std::string reason;
+    save([&](const char* why) { reason = why; });
+    throw Stopped(detail::stop_signal, reason.empty()
+                                           ? cuttle::concat("stopped after ", trainer_.steps(), " of ", last,
+                                                            " steps; --resume goes on from ", checkpoint_.string())
+                                           : cuttle::concat("stopped, and no checkpoint written: ", reason));
+  }
   template <class Failed>
   void save(Failed&& failed) {
     try {
       cuttle::save_checkpoint(
           checkpoint_, trainer_,
           cuttle::Json(cuttle::Json::Object{{"seconds", seconds_}, {"course", cuttle::Json(course_)}}));
-    } catch (const cuttle::IoError& error) {
+    } catch (const cuttle::Error& error) {
       failed(error.what());
     }
   }

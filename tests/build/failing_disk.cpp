@@ -1,5 +1,6 @@
-// Preloaded, makes one call of write, fsync or renameat fail with ENOSPC: the one whose number CUTTLE_FAIL says, counted
-// from 1 over all three in files other than the standard streams. CUTTLE_CALLS names a file for their number, in the end.
+// Preloaded, makes one call of write, fsync or renameat fail with ENOSPC: the one whose number CUTTLE_FAIL says,
+// counted from 1 over all three in files other than the standard streams. CUTTLE_CALLS names a file for how many there
+// were in the end.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>

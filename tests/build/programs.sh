@@ -197,18 +197,18 @@ check "the published recipe, on a folder, in colour" "$bin/train_squid" --data "
 check "the default recipe on a folder" "$bin/train_squid" --data "$set_dir" --size 64 --width 4 --slots 8 --batch 3 --steps 2 --hold-out 0 --eval "$set_dir" \
   --out "$scratch/squid_folder.safetensors"
 
-# SIGINT, which a shell's background job ignores until the training listens to it.
+# SIGINT once the training listens to it, which it does when the first checkpoint is there.
 stops_and_goes_on() {
-  local long=("$bin/train_squid" --digits drawn --digit-images 40 --width 4 --slots 8 --size 48 --batch 4 --steps 40 --checkpoint-every 0)
+  local long=("$bin/train_squid" --digits drawn --digit-images 40 --width 4 --slots 8 --size 48 --batch 4 --steps 100 --checkpoint-every 1)
   local out=$scratch/stopped.safetensors status=0 id
   "${long[@]}" --out "$scratch/unstopped.safetensors"
   "${long[@]}" --out "$out" >"$scratch/stopped" 2>&1 &
   id=$!
-  until grep -qs recipe "$scratch/stopped"; do sleep 0.02; done
-  while kill -INT "$id" 2>/dev/null; do sleep 0.02; done
+  while [[ ! -e $out.checkpoint ]] && kill -0 "$id" 2>/dev/null; do sleep 0.02; done
+  kill -INT "$id" || true
   wait "$id" || status=$?
   [[ $status == 130 ]] || { echo "status $status, not 130"; return 1; }
-  holds "$scratch/stopped" 'stopped after [0-9]+ of 40 steps; --resume goes on'
+  holds "$scratch/stopped" 'stopped after [0-9]+ of 100 steps; --resume goes on'
   [[ -e $out.checkpoint && ! -e $out ]]
   refuses "go on with --resume" "${long[@]}" --out "$out"
   refuses "its seed is" "${long[@]}" --out "$out" --seed 5 --resume

@@ -254,7 +254,7 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
     model.remember(learnt, most, seed);
     model.fit(normal);
     model.save(path);
-    return SafetensorsFile(path).tensor<float>("memory");
+    return SafetensorsFile(path).tensor<float>("memory.cells");
   };
   const Tensor<float> all = stored(5, 0);
   const std::int64_t C = 16;
@@ -287,7 +287,7 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
   large.remember(images);
   large.fit(gray_pictures(3, 72, 6));
   large.save(path);
-  const auto cells = SafetensorsFile(path).tensor<float>("memory");
+  const auto cells = SafetensorsFile(path).tensor<float>("memory.cells");
   REQUIRE(cells.shape() == Shape({32 * 32, 2, C}));
   SquidTrace<float> trace;
   large.networks().discriminator(Var<float>(seen_by_networks(picture(images, 1))), nullptr, nn::Statistics::running,
@@ -567,7 +567,7 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
   }
 
   for (const std::string name : {"g.in_conv.conv.conv1.0.weight", "g.inpaint_block.memory.2.memMatrix",
-                                 "d.conv_model.3.running_var", "d.regressor.bias", "memory"}) {
+                                 "d.conv_model.3.running_var", "d.regressor.bias", "memory.cells"}) {
     rewrite(same_metadata, [&](const std::string& at, Tensor<float>&) { return at != name; });
     check_refused(name);
     rewrite(same_metadata, [&](const std::string& at, Tensor<float>& tensor) {

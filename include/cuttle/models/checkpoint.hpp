@@ -5,17 +5,19 @@
 //   run_kind                       the method of its files, as models have one
 //   Json::Object identity()        everything else that its steps depend on; two runs of one identity are the same run
 //   void state(visit)              calls visit(name, tensor) for every tensor that steps change
-//   std::int64_t steps()           how many were made
+//   std::int64_t steps()           how many were made, of recipe().steps
 //   void continue_after(steps)     goes on behind so many steps, with a state that was copied in
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "cuttle/io/json.hpp"
 #include "cuttle/io/safetensors.hpp"
@@ -24,13 +26,16 @@
 
 namespace cuttle {
 
-// FNV-1a of a tensor's extents and bytes, taken eight at a time, as 16 hexadecimal digits: tells whether a run goes on
-// with the images that it began with.
+// A hash of a tensor's extents and bytes, eight at a time by FNV-1a's multiplication, as 16 hexadecimal digits: tells
+// whether a run goes on with the images that it began with.
 template <class T>
 std::string fingerprint(const Tensor<T>& tensor) {
   const Tensor<T> here = tensor.to(Device::cpu());
   std::uint64_t hash = 0xcbf29ce484222325;
-  const auto add = [&](std::uint64_t word) { hash = (hash ^ word) * 0x100000001b3; };
+  const auto add = [&](std::uint64_t word) {
+    hash = (hash ^ word) * 0x100000001b3;
+    hash ^= hash >> 32;  // the product alone keeps high bits high
+  };
   for (const std::int64_t extent : here.shape()) add(static_cast<std::uint64_t>(extent));
   const auto bytes = std::as_bytes(here.span());
   for (std::size_t i = 0; i < bytes.size(); i += 8) {
@@ -69,8 +74,8 @@ void save_checkpoint(const std::filesystem::path& path, Trainer& trainer, const 
 }
 
 // Brings a trainer that has made no step to where the run in the file was, and returns the notes. IoError names the
-// file and what does not fit: another run (the first setting that differs), a tensor that is missing or misshapen. The
-// trainer is of no use after that.
+// file and what does not fit: another run (which part of its identity), a tensor that is missing, misshapen or not
+// finite. The trainer is of no use after that.
 template <class Trainer>
 Json load_checkpoint(const std::filesystem::path& path, Trainer& trainer) {
   const SafetensorsFile file(path);
@@ -86,10 +91,12 @@ Json load_checkpoint(const std::filesystem::path& path, Trainer& trainer) {
       const Tensor<T> stored = file.tensor<T>(name);
       require(stored.shape() == tensor.shape(), "tensor \"", name, "\" has shape ", stored.shape(), ", not ",
               tensor.shape());
+      if constexpr (std::is_floating_point_v<T>)
+        for (const T x : stored.span()) require(std::isfinite(x), "tensor \"", name, "\" holds ", x);
       tensor.copy_from(stored);
     });
     const std::int64_t steps = settings.at("steps").integer();
-    require(steps >= 0, "steps is ", steps);
+    require(steps >= 0 && steps <= trainer.recipe().steps, "steps is ", steps);
     trainer.continue_after(steps);
     return settings.at("notes");
   } catch (const IoError&) {

@@ -166,7 +166,7 @@ class Squid {
     SafetensorsWriter file;
     SquidNetworks<float> networks = networks_;
     add_state<float>(file, networks, "");
-    if (memory_.defined()) file.add("memory", memory_);
+    if (memory_.defined()) file.add("memory.cells", memory_);
     Json::Object parts;
     for (std::size_t k = 0; k < SquidScoring::parts; ++k)
       parts.emplace_back(SquidScoring::names[k], Json(Json::Object{{"weight", scoring_.weights[k]},
@@ -205,12 +205,12 @@ class Squid {
       Squid model(std::move(networks), scoring, settings.at("training"));
       model.normalisation_ = std::move(normalisation);
       if (scoring.weights[2] > 0) {
-        Tensor<float> memory = file.tensor<float>("memory");
+        Tensor<float> memory = file.tensor<float>("memory.cells");
         const Shape& shape = memory.shape();
         constexpr std::int64_t D = SquidDiscriminator<float>::first_channels;
         require(shape.rank() == 3 && shape[0] == model.segments() && shape[1] >= 1 && shape[2] == D,
-                "tensor \"memory\" has shape ", shape, ", expected (", model.segments(), ",N,", D, ")");
-        for (const float x : memory.span()) require(std::isfinite(x), "tensor \"memory\" holds ", x);
+                "tensor \"memory.cells\" has shape ", shape, ", expected (", model.segments(), ",N,", D, ")");
+        for (const float x : memory.span()) require(std::isfinite(x), "tensor \"memory.cells\" holds ", x);
         model.set_memory(std::move(memory));
       }
       const Json::Array& differences = settings.at("differences").array();

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <utility>
 
 #include "cuttle/backend/cpu_extract_patches.hpp"
 #include "cuttle/core/tensor.hpp"
