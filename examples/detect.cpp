@@ -121,16 +121,16 @@ console::TestData data_of(const Options& o) {
   return console::TestData(std::move(samples));
 }
 
-template <cuttle::Detector M>
+template <cuttle::AnomalyModel M>
 void detect(const M& model, const console::TestData& data, const Options& o) {
   using namespace cuttle;
   if (!o.out.empty()) std::filesystem::create_directories(o.out);
   const Evaluation evaluation = data.evaluate(model, o.skip_bad ? BadFile::skip : BadFile::stop);
-  const std::optional<double>& threshold = evaluation.threshold;
+  const std::optional<Calibration>& calibration = evaluation.calibration;
   if (!evaluation.image_auroc)
     for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
       const double score = evaluation.scores[i];
-      const char* decision = !threshold ? "" : score >= *threshold ? "anomalous  " : "normal     ";
+      const char* decision = !calibration ? "" : calibration->anomalous(score) ? "anomalous  " : "normal     ";
       std::printf("%.6g  %s%s\n", score, decision, evaluation.samples[i].path.c_str());
     }
   console::print_metrics(evaluation);
@@ -147,7 +147,7 @@ void detect(const M& model, const console::TestData& data, const Options& o) {
     for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
       const Sample& sample = evaluation.samples[i];
       Json::Object file{{"path", sample.path.string()}, {"score", evaluation.scores[i]}};
-      if (threshold) file.emplace_back("anomalous", evaluation.scores[i] >= *threshold);
+      if (calibration) file.emplace_back("anomalous", calibration->anomalous(evaluation.scores[i]));
       if (sample.label != Label::unknown) file.emplace_back("label", static_cast<int>(sample.label));
       if (!sample.kind.empty()) file.emplace_back("kind", sample.kind);
       files.push_back(Json(std::move(file)));
@@ -158,7 +158,7 @@ void detect(const M& model, const console::TestData& data, const Options& o) {
     Json::Object report = console::metrics_json(evaluation);
     report.emplace_back("model", o.model);
     report.emplace_back("method", M::method);
-    report.emplace_back("threshold", console::json_or_null(threshold));
+    report.emplace_back("threshold", calibration ? console::json_or_null(calibration->threshold) : Json());
     report.emplace_back("training", model.training());
     report.emplace_back("files", Json(std::move(files)));
     report.emplace_back("skipped", Json(std::move(skipped)));

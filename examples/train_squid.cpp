@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cuttle/data/digit_anatomy.hpp"
 #include "cuttle/data/idx.hpp"
@@ -204,7 +205,13 @@ int train(const Options& o) {
       model.fit(
           normal.train.slice(0, std::min<std::int64_t>(normal.train.size(0), o.config_name() == "digit" ? 101 : 201)),
           recipe.augment, o.seed);
-    if (normal.held_out.defined()) model.fit_threshold(normal.held_out);
+    if (normal.held_out.defined()) {
+      std::vector<double> scores;
+      for (std::int64_t i = 0; i < normal.held_out.size(0); ++i)
+        scores.push_back(
+            model.score(normal.held_out.slice(i, i + 1).reshape({config.image_size, config.image_size, 1})).score);
+      model.set_calibration(calibrate(scores));
+    }
     return model;
   };
   SquidLosses losses;

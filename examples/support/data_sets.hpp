@@ -59,7 +59,7 @@ class TestData {
 
   // As cuttle::evaluate, with a line of progress. An image in memory has its number as path, after that of the
   // safetensors file it came from.
-  template <cuttle::Detector M>
+  template <cuttle::AnomalyModel M>
   cuttle::Evaluation evaluate(const M& model, cuttle::BadFile bad_file) const {
     Progress progress("scoring");
     const auto show = [&](std::int64_t done, std::int64_t total) { progress.show(done, total); };

@@ -85,7 +85,7 @@ class TrainingLoop {
 
   // Notes where the run stands: its losses and, where there are test data, what the model makes of them, which it
   // prints.
-  template <cuttle::Detector M>
+  template <cuttle::AnomalyModel M>
   void evaluate(const M& model, const std::optional<TestData>& data, const cuttle::Json::Object& losses) {
     cuttle::Json::Object entry{{"step", trainer_.steps()}, {"training_seconds", seconds_}};
     entry.insert(entry.end(), losses.begin(), losses.end());

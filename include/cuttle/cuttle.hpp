@@ -42,6 +42,7 @@
 #include "cuttle/data/pixels.hpp"
 #include "cuttle/data/resize.hpp"
 #include "cuttle/data/working_size.hpp"
+#include "cuttle/eval/calibrate.hpp"
 #include "cuttle/eval/metrics.hpp"
 #include "cuttle/io/file.hpp"
 #include "cuttle/io/json.hpp"

@@ -21,10 +21,10 @@ namespace {
 // The map is the picture's first channel at half its size, the score its largest pixel, the reconstruction the
 // negative.
 struct FakeModel {
-  std::optional<double> own_threshold;
+  std::optional<Calibration> own_calibration;
   bool reconstructs = false;
 
-  std::optional<double> threshold() const { return own_threshold; }
+  std::optional<Calibration> calibration() const { return own_calibration; }
   AnomalyMap score(const Image& image) const {
     const std::int64_t H = image.size(0) / 2, W = image.size(1) / 2, C = image.size(2);
     AnomalyMap result{Tensor<float>::empty({H, W}), 0};
@@ -67,7 +67,7 @@ LabelledImages small_set(std::int64_t channels) {
 
 TEST_CASE("evaluate: images in memory") {
   const LabelledImages set = small_set(GENERATE(1, 3));
-  const FakeModel model{45, true};
+  const FakeModel model{Calibration{45, 1}, true};
   std::vector<std::int64_t> progress;
   const Evaluation evaluation = evaluate(model, set, [&](std::int64_t done, std::int64_t total) {
     CHECK(total == 8);
@@ -86,7 +86,7 @@ TEST_CASE("evaluate: images in memory") {
   CHECK(evaluation.f1_max->threshold == 40);
   CHECK(evaluation.most_accurate->threshold == 40);
   CHECK(evaluation.most_accurate->counts == Confusion{4, 1, 3, 0});
-  CHECK(evaluation.threshold == 45.0);
+  CHECK(evaluation.calibration == Calibration{45, 1});
   CHECK(evaluation.at_own_threshold->threshold == 45);
   CHECK(evaluation.at_own_threshold->counts == Confusion{3, 1, 3, 1});
   CHECK(evaluation.at_own_threshold->counts.accuracy() == 0.75);
@@ -115,7 +115,7 @@ TEST_CASE("evaluate: what labels, masks and the model do not allow is left out")
     const Evaluation evaluation = evaluate(FakeModel{}, set, no_progress);
     CHECK(*evaluation.image_auroc == 10.0 / 12);
     CHECK_FALSE(evaluation.pixel_auroc);
-    CHECK_FALSE(evaluation.threshold);
+    CHECK_FALSE(evaluation.calibration);
     CHECK_FALSE(evaluation.at_own_threshold);
     CHECK(evaluation.most_accurate);
     CHECK(evaluation.image_auroc_of_kind.empty());
@@ -124,14 +124,14 @@ TEST_CASE("evaluate: what labels, masks and the model do not allow is left out")
   }
   SECTION("one kind of label is enough for the model's own threshold") {
     std::ranges::fill(set.labels, Label::normal);
-    const Evaluation evaluation = evaluate(FakeModel{45}, set, no_progress);
+    const Evaluation evaluation = evaluate(FakeModel{Calibration{45, 1}}, set, no_progress);
     CHECK(evaluation.at_own_threshold->counts == Confusion{0, 4, 4, 0});
     CHECK_FALSE(evaluation.image_auroc);
     CHECK_FALSE(evaluation.most_accurate);
   }
   SECTION("no label at all") {
     std::ranges::fill(set.labels, Label::unknown);
-    CHECK_FALSE(evaluate(FakeModel{45}, set, no_progress).at_own_threshold);
+    CHECK_FALSE(evaluate(FakeModel{Calibration{45, 1}}, set, no_progress).at_own_threshold);
   }
   SECTION("a set that does not fit together") {
     set.labels.pop_back();
@@ -153,7 +153,7 @@ TEST_CASE("evaluate: files give what the same images in memory give") {
     std::filesystem::create_directories(folder / "ground_truth" / set.kinds[at]);
     write_png(folder / "ground_truth" / set.kinds[at] / name, mask);
   }
-  const FakeModel model{45, true};
+  const FakeModel model{Calibration{45, 1}, true};
   std::vector<Sample> samples = list_images(folder.path(), Split::test);
   const Evaluation files = evaluate(model, samples, BadFile::stop, no_progress);
   const Evaluation memory = evaluate(model, set, no_progress);

@@ -15,12 +15,13 @@ TEST_CASE("load_model: the method that the file names, or a clear answer") {
   PatchSvdd model(PatchSvddNetworks<float>(nn::Initializer(3)), Tensor<float>::full({64, 64, 3}, 100), {64, {}},
                   Json(Json::Object{{"seed", 3}}));
   model.fit_bank(cuttle_test::integer_tensor<std::uint8_t>({1, 64, 64, 3}, 1, 0, 255), PatchSvdd::all_rows, 1);
+  model.set_calibration(Calibration{2.5, 0.75});
   model.save(path);
 
   const Model loaded = load_model(path);
   REQUIRE(std::holds_alternative<PatchSvdd>(loaded));
   const PatchSvdd& same = std::get<PatchSvdd>(loaded);
-  CHECK_FALSE(same.threshold());
+  CHECK(same.calibration() == Calibration{2.5, 0.75});
   CHECK(same.training().at("seed").integer() == 3);
   const Image image = cuttle_test::integer_tensor<std::uint8_t>({50, 70, 1}, 2, 0, 255);
   CHECK(cuttle_test::same_bits(same.score(image).map, model.score(image).map));

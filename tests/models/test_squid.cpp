@@ -1,4 +1,4 @@
-// The SQUID detector: its score against the same computed by hand from the networks, thresholds, files, devices.
+// The SQUID detector: its score against the same computed by hand from the networks, decisions, files, devices.
 #include "cuttle/models/squid.hpp"
 
 #include <cmath>
@@ -235,9 +235,8 @@ TEST_CASE("Squid: weights of the score that give none are refused, and so are pi
     CHECK_THROWS_WITH(model.fit(Tensor<std::uint8_t>::zeros(shape)), contains("Squid::fit: images have shape"));
   CHECK_THROWS_WITH(model.fit(Tensor<std::uint8_t>::full({3, size, size, 1}, 50)), contains("all"));  // no spread
   model.fit(normal);
-  CHECK_THROWS_WITH(model.fit_threshold(normal, 1), contains("false_positives is 1"));
-  CHECK_THROWS_WITH(model.fit_threshold(normal, -0.1), contains("false_positives is -0.1"));
-  CHECK_THROWS_WITH(model.fit_threshold(normal.slice(0, 0)), contains("Squid::fit_threshold: images have shape"));
+  CHECK_THROWS_WITH(model.set_calibration(Calibration{0.5, 0}), contains("spread is 0"));
+  CHECK_FALSE(model.calibration());
   CHECK_THROWS_AS(model.score(Image::zeros({size, size, 2})), Error);
 }
 
@@ -305,30 +304,6 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
   CHECK(model.score(picture(learnt, 2)).score < 1e-6);
 }
 
-TEST_CASE("Squid: at most the asked share of held-out images is called anomalous") {
-  Squid model(networks(), scoring({0, 1, 1, 1}, true));
-  CHECK(!model.threshold());
-  model.remember(gray_pictures(8, size, 3));
-  model.fit(gray_pictures(8, size, 1));
-  const auto held_out = gray_pictures(21, size, 2);
-  std::vector<double> scores;
-  for (std::int64_t i = 0; i < 21; ++i) scores.push_back(model.score(picture(held_out, i)).score);
-  REQUIRE(std::set<double>(scores.begin(), scores.end()).size() == 21);
-  for (const auto& [share, called] : {std::pair(0.0, 0), std::pair(0.04, 0), std::pair(0.05, 1), std::pair(0.1, 2),
-                                      std::pair(0.5, 10), std::pair(0.99, 20)}) {
-    model.fit_threshold(held_out, share);
-    int above = 0;
-    for (const double score : scores) above += score >= *model.threshold();
-    INFO("share " << share);
-    CHECK(above == called);
-  }
-  // Images that score the same are called the same.
-  auto twins = Tensor<std::uint8_t>::empty({4, size, size, 1});
-  for (std::int64_t i = 0; i < 4; ++i) twins.slice(i, i + 1).copy_from(held_out.slice(0, 1));
-  model.fit_threshold(twins, 0.5);
-  CHECK(model.score(picture(twins, 0)).score < *model.threshold());
-}
-
 TEST_CASE("Squid: fit may show images augmented, the same for the same seed") {
   const SquidNetworks<float>& trained = networks();
   const auto normal = gray_pictures(5, size, 1);
@@ -382,7 +357,7 @@ TEST_CASE("Squid: another device gives the CPU's scores, maps and file") {
     Squid fitted(networks(), scoring({0.25, 0.25, 0.25, 0.25}, true));
     fitted.remember(gray_pictures(3, size, 3));
     fitted.fit(normal);
-    fitted.fit_threshold(normal);
+    fitted.set_calibration(Calibration{0.75, 0.125});
     return fitted;
   }();
   const auto path = folder.path() / "model.safetensors", again = folder.path() / "again.safetensors";
@@ -410,17 +385,17 @@ TEST_CASE("Squid: a saved model gives the same scores, maps and reconstructions,
   const cuttle_test::TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors", again = folder.path() / "again.safetensors";
   const auto normal = gray_pictures(4, 32, 1), test = gray_pictures(2, 32, 5);
-  for (const bool threshold : {false, true}) {
+  for (const bool calibrated : {false, true}) {
     Squid model(SquidNetworks<float>(small_zhanglab(), nn::Initializer(4)), scoring({1, 0.5, 0.25, 2}, true),
                 Json(Json::Object{{"recipe", Json("standard")}}));
     model.remember(gray_pictures(5, 32, 3));
     model.fit(normal);
-    if (threshold) model.fit_threshold(normal, 0.25);
+    if (calibrated) model.set_calibration(Calibration{0.3, 0.07});
     model.save(path);
     Squid loaded = Squid::load(path);
     for (std::int64_t i = 0; i < 2; ++i) check_same(loaded.score(picture(test, i)), model.score(picture(test, i)));
-    CHECK(loaded.threshold() == model.threshold());
-    CHECK(loaded.threshold().has_value() == threshold);
+    CHECK(loaded.calibration() == model.calibration());
+    CHECK(loaded.calibration().has_value() == calibrated);
     CHECK(loaded.training() == model.training());
     CHECK(loaded.scoring().weights == model.scoring().weights);
     CHECK(loaded.scoring().running_statistics);
@@ -465,7 +440,7 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
     Squid model(SquidNetworks<float>(small_zhanglab(), nn::Initializer(4)), scoring({1, 0.5, 0.25, 2}, true));
     model.remember(gray_pictures(5, 32, 3));
     model.fit(gray_pictures(4, 32, 1));
-    model.fit_threshold(gray_pictures(4, 32, 1));
+    model.set_calibration(Calibration{0.3, 0.07});
     model.save(path);
   }
   // Loading `bad` fails with an IoError that names it and the reason.
@@ -504,7 +479,7 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
     rewrite([&](const std::string& at, std::string& value) { value = at == key ? text : value; }, same);
   };
   rewrite(same_metadata, same);
-  CHECK(Squid::load(bad).threshold().has_value());
+  CHECK(Squid::load(bad).calibration().has_value());
   with("method", "patch_svdd");
   check_refused("method \"patch_svdd\", not squid");
   with("format_version", "2");
@@ -559,7 +534,9 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
                              Wrong{{"score", "error"}, nullptr, "object"},
                              Wrong{{"differences"}, Json(Json::Array{1, 1, 1}), "differences"},
                              Wrong{{"differences"}, Json(Json::Array{1, 1, 0, 1}), "differences"},
-                             Wrong{{"threshold"}, "high", "number"},
+                             Wrong{{"calibration"}, "high", "object"},
+                             Wrong{{"calibration", "threshold"}, "high", "number"},
+                             Wrong{{"calibration", "spread"}, 0, "spread is 0"},
                              Wrong{{"running_statistics"}, 1, "true or false"}}) {
     INFO(wrong.names.back() << " " << wrong.value.dump());
     with("settings", replaced(settings, wrong.names, wrong.value).dump());

@@ -13,17 +13,17 @@
 
 #include "cuttle/data/folder.hpp"
 #include "cuttle/data/labelled_images.hpp"
+#include "cuttle/eval/calibrate.hpp"
 #include "cuttle/eval/metrics.hpp"
 #include "cuttle/models/anomaly_map.hpp"
 
 namespace cuttle {
 
-// A trained model: what it makes of an image and, where it learnt one, the score from which it calls an image
-// anomalous.
+// A trained model: what it makes of an image and, where it learnt it, how scores become decisions.
 template <class M>
-concept Detector = requires(const M& model, const Image& image) {
+concept AnomalyModel = requires(const M& model, const Image& image) {
   { model.score(image) } -> std::same_as<AnomalyMap>;
-  { model.threshold() } -> std::convertible_to<std::optional<double>>;
+  { model.calibration() } -> std::convertible_to<std::optional<Calibration>>;
 };
 
 // Results by sample, and the metrics that the labels allow: those of images need both labels, those of pixels a mask
@@ -35,7 +35,7 @@ struct Evaluation {
   std::vector<Image> reconstructions;       // undefined where the method makes none
   std::vector<Tensor<std::uint8_t>> masks;  // undefined where the image is normal or has none
   std::vector<SkippedFile> skipped;
-  std::optional<double> threshold;  // the model's own
+  std::optional<Calibration> calibration;  // the model's own
 
   std::optional<double> image_auroc, image_ap, pixel_auroc, aupro;
   // At thresholds picked with the labels of this very set; on other images they would do worse.
@@ -60,8 +60,10 @@ inline void add_image_metrics(Evaluation& evaluation) {
     labels.push_back(sample.label == Label::anomalous);
     (labels.back() ? by_kind[sample.kind] : normal).push_back(evaluation.scores[i]);
   }
-  if (evaluation.threshold && !labels.empty())
-    evaluation.at_own_threshold = {*evaluation.threshold, confusion(scores, labels, *evaluation.threshold)};
+  if (evaluation.calibration && !labels.empty()) {
+    const double threshold = evaluation.calibration->threshold;
+    evaluation.at_own_threshold = {threshold, confusion(scores, labels, threshold)};
+  }
   if (!has_both_classes(labels)) return;
   evaluation.image_auroc = auroc(scores, labels);
   evaluation.image_ap = average_precision(scores, labels);
@@ -94,11 +96,11 @@ inline void add_pixel_metrics(Evaluation& evaluation) {
 
 // image_of(i) is the image of sample i, mask_of(i, image, height, width) its mask at that size, or undefined. An
 // IoError of either stops it or, under BadFile::skip, leaves the sample out.
-template <Detector M, class ImageOf, class MaskOf, class Progress>
+template <AnomalyModel M, class ImageOf, class MaskOf, class Progress>
 Evaluation evaluate_samples(const M& model, std::span<const Sample> samples, BadFile bad_file, ImageOf image_of,
                             MaskOf mask_of, Progress& progress) {
   Evaluation evaluation;
-  evaluation.threshold = model.threshold();
+  evaluation.calibration = model.calibration();
   std::chrono::duration<double> scoring{0};
   for (std::size_t i = 0; i < samples.size(); ++i) {
     try {
@@ -129,7 +131,7 @@ Evaluation evaluate_samples(const M& model, std::span<const Sample> samples, Bad
 
 // Scores every sample's image. A file that cannot be read stops it or, under BadFile::skip, is left out and listed.
 // progress(done, total) is called after each.
-template <Detector M, class Progress>
+template <AnomalyModel M, class Progress>
 Evaluation evaluate(const M& model, std::span<const Sample> samples, BadFile bad_file, Progress&& progress) {
   return detail::evaluate_samples(
       model, samples, bad_file, [&](std::size_t i) { return read_image(samples[i].path); },
@@ -140,7 +142,7 @@ Evaluation evaluate(const M& model, std::span<const Sample> samples, BadFile bad
 }
 
 // The same for images in memory; a sample's path is the number of its image.
-template <Detector M, class Progress>
+template <AnomalyModel M, class Progress>
 Evaluation evaluate(const M& model, const LabelledImages& set, Progress&& progress) {
   set.check("evaluate");
   std::vector<Sample> samples;

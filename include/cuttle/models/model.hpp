@@ -14,7 +14,7 @@
 
 namespace cuttle {
 
-// Every method of the library. Each has `method`, load, save, score, threshold, training, move_to and device.
+// Every method of the library. Each has `method`, load, save, score, calibration, training, move_to and device.
 using Model = std::variant<PatchSvdd, Squid>;
 
 namespace detail {

@@ -109,8 +109,12 @@ class PatchSvdd {
     return result;
   }
 
-  // The score from which an image is called anomalous: Patch SVDD learns none.
-  std::optional<double> threshold() const noexcept { return std::nullopt; }
+  // What makes decisions of scores, where it was learnt (eval/calibrate.hpp); saved with the model.
+  const std::optional<Calibration>& calibration() const noexcept { return calibration_; }
+  void set_calibration(const std::optional<Calibration>& calibration) {
+    if (calibration) calibration->check();
+    calibration_ = calibration;
+  }
   const WorkingSize& working_size() const noexcept { return working_size_; }
   const Tensor<float>& mean() const noexcept { return mean_; }
   PatchSvddNetworks<float>& networks() noexcept { return networks_; }
@@ -133,6 +137,7 @@ class PatchSvdd {
     file.add("mean", here(mean_)).add("bank_32", here(bank_small_->rows())).add("bank_64", here(bank_large_->rows()));
     Json::Object settings{{"size", Json(working_size_.size)},
                           {"tile_overlap", working_size_.tile_overlap ? Json(*working_size_.tile_overlap) : Json()},
+                          {"calibration", calibration_json(calibration_)},
                           {"training", training_}};
     add_method(file, method, Json(std::move(settings)));
     file.write(path);
@@ -155,6 +160,7 @@ class PatchSvdd {
       PatchSvdd model(std::move(networks), mean, working_size, settings.at("training"));
       model.bank_small_.emplace(file.tensor<float>("bank_32"));
       model.bank_large_.emplace(file.tensor<float>("bank_64"));
+      model.calibration_ = calibration_from(settings.at("calibration"));
       for (const auto* bank : {&*model.bank_small_, &*model.bank_large_})
         require(bank->dim() == PatchSvddSizes::D, "a bank has rows of length ", bank->dim(), ", not 64");
       return model;
@@ -212,6 +218,7 @@ class PatchSvdd {
   Tensor<float> mean_;
   WorkingSize working_size_;
   Json training_;
+  std::optional<Calibration> calibration_;
   std::optional<NearestPatchIndex<float>> bank_small_, bank_large_;
 };
 

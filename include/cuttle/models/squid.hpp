@@ -115,19 +115,12 @@ class Squid {
       difference_scale_[k] = std::max(differences[k] / static_cast<double>(images.size(0)), 1e-12);
   }
 
-  // Learns from held-out normal images the score from which an image is called anomalous: of these, at most the share
-  // false_positives is.
-  void fit_threshold(const Tensor<std::uint8_t>& held_out, double false_positives = 0.05) {
-    require_images("fit_threshold", held_out);
-    require(false_positives >= 0 && false_positives < 1, "Squid::fit_threshold: false_positives is ", false_positives);
-    std::vector<double> scores;
-    for_each_seen(held_out, still, 0, [&](const Seen& seen) { scores.push_back(score_of(seen)); });
-    std::sort(scores.begin(), scores.end());
-    const auto above = static_cast<std::size_t>(false_positives * static_cast<double>(scores.size()));
-    threshold_ = std::nextafter(scores[scores.size() - 1 - above], 2.0);
+  // What makes decisions of scores, where it was learnt (eval/calibrate.hpp); saved with the model.
+  const std::optional<Calibration>& calibration() const noexcept { return calibration_; }
+  void set_calibration(const std::optional<Calibration>& calibration) {
+    if (calibration) calibration->check();
+    calibration_ = calibration;
   }
-  // The score from which an image is anomalous, where one was learnt.
-  std::optional<double> threshold() const noexcept { return threshold_; }
 
   // An image (H,W,1 or 3) of any size, which is resized and taken as gray. The map has the size that the networks see:
   // squared differences between image and reconstruction, in pixels and in what the first three layers of the
@@ -179,7 +172,7 @@ class Squid {
                                  {"running_statistics", Json(scoring_.running_statistics)},
                                  {"score", Json(std::move(parts))},
                                  {"differences", Json(std::move(differences))},
-                                 {"threshold", threshold_ ? Json(*threshold_) : Json()},
+                                 {"calibration", calibration_json(calibration_)},
                                  {"training", training_}}));
     file.write(path);
   }
@@ -219,7 +212,7 @@ class Squid {
         model.difference_scale_[k] = differences[k].number();
         require(model.difference_scale_[k] > 0, "a scale of the differences is ", model.difference_scale_[k]);
       }
-      if (const Json& threshold = settings.at("threshold"); !threshold.is_null()) model.threshold_ = threshold.number();
+      model.calibration_ = calibration_from(settings.at("calibration"));
       return model;
     } catch (const IoError&) {
       throw;
@@ -378,7 +371,7 @@ class Squid {
   double memory_length_ = 0;  // the mean squared length of its features
   std::vector<LogitNormalisation> normalisation_;
   std::array<double, layers> difference_scale_{};
-  std::optional<double> threshold_;
+  std::optional<Calibration> calibration_;
 };
 
 }  // namespace cuttle

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "cuttle/eval/calibrate.hpp"
 #include "cuttle/io/json.hpp"
 #include "cuttle/io/safetensors.hpp"
 #include "cuttle/nn/parameter.hpp"
@@ -36,6 +38,18 @@ inline void check_method(const SafetensorsFile& file, std::string_view method) {
 }
 
 inline Json model_settings(const SafetensorsFile& file) { return Json::parse(model_metadata(file, "settings")); }
+
+// A calibration in a model's settings; null where the model has none.
+inline Json calibration_json(const std::optional<Calibration>& calibration) {
+  if (!calibration) return {};
+  return Json(Json::Object{{"threshold", calibration->threshold}, {"spread", calibration->spread}});
+}
+inline std::optional<Calibration> calibration_from(const Json& json) {
+  if (json.is_null()) return std::nullopt;
+  const Calibration calibration{json.at("threshold").number(), json.at("spread").number()};
+  calibration.check();
+  return calibration;
+}
 
 namespace detail {
 // A name with a * is a stack of tensors: calls each(name with the number instead of *, its part of `whole`) for the
