@@ -44,6 +44,7 @@
 #include "cuttle/data/working_size.hpp"
 #include "cuttle/eval/calibrate.hpp"
 #include "cuttle/eval/metrics.hpp"
+#include "cuttle/io/checksum.hpp"
 #include "cuttle/io/file.hpp"
 #include "cuttle/io/json.hpp"
 #include "cuttle/io/safetensors.hpp"

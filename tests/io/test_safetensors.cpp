@@ -9,6 +9,7 @@
 #include "tests/support/temporary_folder.hpp"
 
 using namespace cuttle;
+using cuttle_test::contains;
 using cuttle_test::TemporaryFolder;
 
 namespace {
@@ -109,6 +110,44 @@ TEST_CASE("safetensors: the bytes depend on names and values alone", "[io]") {
   header.resize((header.size() + 7) / 8 * 8, ' ');
   const std::string data = std::string("\0\0\0\0\0\0\0\x40", 8) + std::string("\0\0\x80\x3f\0\0\x80\x3f\1\2\3", 11);
   CHECK(bytes == file_of(header, 0) + data);
+}
+
+TEST_CASE("safetensors: a checksum finds whatever was changed", "[io]") {
+  const TemporaryFolder folder;
+  const auto write = [&](const char* name, const Tensor<float>& tensor, const char* key, const char* value) {
+    SafetensorsWriter().set_metadata(key, value).add(name, tensor).add_checksum().write(folder / "1");
+    return SafetensorsFile(folder / "1").metadata().at("checksum");
+  };
+  const auto x = Tensor<float>::from({2, 3}, {1, 2, 3, 4, 5, 6});
+  const std::string checksum = write("x", x, "k", "v");
+  CHECK(checksum == write("x", x, "k", "v"));
+  CHECK(checksum != write("y", x, "k", "v"));
+  CHECK(checksum != write("x", x, "kv", ""));
+  CHECK(checksum != write("x", x, "k", "w"));
+  CHECK(checksum != write("x", x.reshape({3, 2}), "k", "v"));
+  CHECK(checksum != write("x", Tensor<float>::from({2, 3}, {1, 2, 3, 4, 5, -6}), "k", "v"));
+
+  write("x", x, "k", "v");
+  const std::string whole = read_file(folder / "1");
+  SafetensorsFile(folder / "1").verify();
+  const std::size_t data = whole.size() - 24;
+  for (std::size_t at = data; at < whole.size(); ++at)
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(damaged[at] ^ 1 << bit);
+      const SafetensorsFile file(std::as_bytes(std::span(damaged)), "damaged");
+      CHECK_THROWS_WITH(file.verify(), contains("damaged: is damaged: its checksum is " + checksum));
+    }
+  std::string other = whole;
+  other.replace(other.find(checksum), 16, "0123456789abcdef");
+  CHECK_THROWS_WITH(SafetensorsFile(std::as_bytes(std::span(other)), "other").verify(),
+                    "other: is damaged: its checksum is 0123456789abcdef, that of its contents " + checksum);
+
+  // What was copied from a file with a checksum gets one of its own; a file without one cannot be verified.
+  SafetensorsWriter().set_metadata("checksum", checksum).add("z", x).write(folder / "2");
+  SafetensorsFile(folder / "2").verify();
+  SafetensorsWriter().add("x", x).write(folder / "3");
+  CHECK_THROWS_WITH(SafetensorsFile(folder / "3").verify(), contains("its metadata lack \"checksum\""));
 }
 
 TEST_CASE("safetensors: a file without tensors, and data that is aligned to nothing", "[io]") {

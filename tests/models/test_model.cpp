@@ -34,4 +34,14 @@ TEST_CASE("load_model: the method that the file names, or a clear answer") {
   SafetensorsWriter().add("x", Tensor<float>::zeros({1})).set_metadata("method", "patch_svdd").write(bad);
   CHECK_THROWS_WITH(load_model(bad),
                     bad.string() + ": is no model of this library: its metadata lack \"format_version\"");
+
+  // Every byte counts: one bit of a weight, of a setting.
+  const std::string whole = read_file(path);
+  for (const std::size_t at : {whole.size() - 1, whole.size() / 2, whole.find("seed") + 7}) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    write_file_atomically(bad, damaged);
+    INFO("byte " << at);
+    CHECK_THROWS_WITH(load_model(bad), contains(bad.string() + ": is damaged: its checksum is "));
+  }
 }

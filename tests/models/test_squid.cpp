@@ -482,8 +482,8 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
   CHECK(Squid::load(bad).calibration().has_value());
   with("method", "patch_svdd");
   check_refused("method \"patch_svdd\", not squid");
-  with("format_version", "2");
-  check_refused("format version 2");
+  with("format_version", "1");
+  check_refused("format version 1");
   with("settings", "{");
   check_refused("json");
 

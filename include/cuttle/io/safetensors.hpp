@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "cuttle/core/tensor.hpp"
+#include "cuttle/io/checksum.hpp"
 #include "cuttle/io/file.hpp"
 #include "cuttle/io/json.hpp"
 
@@ -79,6 +80,29 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+// A tensor of a file, which stays where it is.
+struct StoredTensor {
+  Dtype dtype;
+  Shape shape;
+  std::span<const std::byte> bytes;
+
+  void add_to(Checksum& checksum, std::string_view name) const {
+    checksum.add(name).add(traits_of(dtype).name).add(static_cast<std::uint64_t>(shape.rank()));
+    for (const std::int64_t extent : shape) checksum.add(static_cast<std::uint64_t>(extent));
+    checksum.add(bytes);
+  }
+};
+
+// Of all that a file says: metadata (but for the checksum itself) and tensors, each in the order of their names.
+template <class Tensors>
+std::string checksum_of(const std::map<std::string, std::string>& metadata, const Tensors& tensors) {
+  Checksum checksum;
+  for (const auto& [key, value] : metadata)
+    if (key != "checksum") checksum.add(key).add(value);
+  for (const auto& [name, tensor] : tensors) tensor.add_to(checksum, name);
+  return checksum.text();
+}
+
 }  // namespace detail
 
 inline std::ostream& operator<<(std::ostream& out, Dtype dtype) { return out << detail::traits_of(dtype).name; }
@@ -123,6 +147,16 @@ class SafetensorsFile {
   // The tensor's elements as they lie in the file, aligned to nothing.
   std::span<const std::byte> bytes(const std::string& name) const { return at(name).bytes; }
 
+  // IoError unless the metadata hold the checksum that SafetensorsWriter::add_checksum gave the file, and the contents
+  // are what it was made of. Reads all of the file.
+  void verify() const {
+    const auto found = metadata_.find("checksum");
+    check(found != metadata_.end(), "its metadata lack \"checksum\"");
+    const std::string contents = detail::checksum_of(metadata_, entries_);
+    check(found->second == contents, "is damaged: its checksum is ", found->second, ", that of its contents ",
+          contents);
+  }
+
   // A copy of the tensor, whose dtype must be T's own.
   template <class T>
   Tensor<T> tensor(const std::string& name) const {
@@ -148,11 +182,7 @@ class SafetensorsFile {
   }
 
  private:
-  struct Entry {
-    Dtype dtype;
-    Shape shape;
-    std::span<const std::byte> bytes;
-  };
+  using Entry = detail::StoredTensor;
 
   template <class... Parts>
   void check(bool ok, const Parts&... reason) const {
@@ -250,7 +280,7 @@ class SafetensorsWriter {
     require(name != "__metadata__", "SafetensorsWriter: the name __metadata__ is taken by the format");
     auto host = std::make_shared<const Tensor<T>>(tensor.to(Device::cpu()));
     const auto bytes = std::as_bytes(host->span());
-    const bool is_new = entries_.try_emplace(name, Entry{dtype_of<T>(), tensor.shape(), bytes, host}).second;
+    const bool is_new = entries_.try_emplace(name, Entry{{dtype_of<T>(), tensor.shape(), bytes}, host}).second;
     require(is_new, "SafetensorsWriter: tensor \"", name, "\" is there already");
     return *this;
   }
@@ -258,6 +288,10 @@ class SafetensorsWriter {
     metadata_[key] = std::move(value);
     return *this;
   }
+
+  // Lets the metadata have a "checksum" of all the rest, which SafetensorsFile::verify looks for. Where metadata of
+  // another file brought one along, it is made anew.
+  SafetensorsWriter& add_checksum() { return set_metadata("checksum", ""); }
 
   // Writes through write_file_atomically; the tensors' bytes go from where they are, without a copy.
   void write(const std::filesystem::path& path) const {
@@ -268,7 +302,10 @@ class SafetensorsWriter {
                      [&](const auto* a, const auto* b) { return element_bytes(a) > element_bytes(b); });
 
     Json::Object header;
-    if (!metadata_.empty()) header.emplace_back("__metadata__", Json::Object(metadata_.begin(), metadata_.end()));
+    auto metadata = metadata_;
+    if (const auto found = metadata.find("checksum"); found != metadata.end())
+      found->second = detail::checksum_of(metadata_, entries_);
+    if (!metadata.empty()) header.emplace_back("__metadata__", Json::Object(metadata.begin(), metadata.end()));
     std::vector<std::span<const std::byte>> parts(1);
     std::size_t offset = 0;
     for (const auto* item : order) {
@@ -290,10 +327,7 @@ class SafetensorsWriter {
   }
 
  private:
-  struct Entry {
-    Dtype dtype;
-    Shape shape;
-    std::span<const std::byte> bytes;
+  struct Entry : detail::StoredTensor {
     std::shared_ptr<const void> keep;
   };
 

@@ -9,16 +9,14 @@
 //   void continue_after(steps)     goes on behind so many steps, with a state that was copied in
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <type_traits>
 
+#include "cuttle/io/checksum.hpp"
 #include "cuttle/io/json.hpp"
 #include "cuttle/io/safetensors.hpp"
 #include "cuttle/models/state.hpp"
@@ -26,26 +24,13 @@
 
 namespace cuttle {
 
-// A hash of a tensor's extents and bytes, eight at a time by FNV-1a's multiplication, as 16 hexadecimal digits: tells
-// whether a run goes on with the images that it began with.
+// A checksum of a tensor's extents and bytes: tells whether a run goes on with the images that it began with.
 template <class T>
 std::string fingerprint(const Tensor<T>& tensor) {
   const Tensor<T> here = tensor.to(Device::cpu());
-  std::uint64_t hash = 0xcbf29ce484222325;
-  const auto add = [&](std::uint64_t word) {
-    hash = (hash ^ word) * 0x100000001b3;
-    hash ^= hash >> 32;  // the product alone keeps high bits high
-  };
-  for (const std::int64_t extent : here.shape()) add(static_cast<std::uint64_t>(extent));
-  const auto bytes = std::as_bytes(here.span());
-  for (std::size_t i = 0; i < bytes.size(); i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes.data() + i, std::min<std::size_t>(8, bytes.size() - i));
-    add(word);
-  }
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
-  return text;
+  Checksum checksum;
+  for (const std::int64_t extent : here.shape()) checksum.add(static_cast<std::uint64_t>(extent));
+  return checksum.add(std::as_bytes(here.span())).text();
 }
 
 // Calls visit(name, tensor) for what training a module changes: the arena's values, Adam's moments, and the parameters

@@ -22,19 +22,24 @@ inline const std::string& model_metadata(const SafetensorsFile& file, const std:
   return found->second;
 }
 
+// Of the files that this library writes and reads.
+inline constexpr const char* model_format_version = "2";
+
 // Says in a model file's metadata what it is; check_method and model_settings read it back.
 inline void add_method(SafetensorsWriter& file, std::string_view method, const Json& settings) {
   file.set_metadata("method", std::string(method))
-      .set_metadata("format_version", "1")
-      .set_metadata("settings", settings.dump());
+      .set_metadata("format_version", model_format_version)
+      .set_metadata("settings", settings.dump())
+      .add_checksum();
 }
 
-// IoError unless the file is a model of `method` in the format that this library writes.
+// IoError unless the file is a model of `method`, in the format that this library writes, and undamaged.
 inline void check_method(const SafetensorsFile& file, std::string_view method) {
   if (const std::string& found = model_metadata(file, "method"); found != method)
     throw IoError(file.path(), concat("is a model of method \"", found, "\", not ", method));
-  if (const std::string& version = model_metadata(file, "format_version"); version != "1")
-    throw IoError(file.path(), concat("has format version ", version, "; this library reads 1"));
+  if (const std::string& version = model_metadata(file, "format_version"); version != model_format_version)
+    throw IoError(file.path(), concat("has format version ", version, "; this library reads ", model_format_version));
+  file.verify();
 }
 
 inline Json model_settings(const SafetensorsFile& file) { return Json::parse(model_metadata(file, "settings")); }
