@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,26 +16,49 @@
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
 #include "support/evaluation_report.hpp"
+#include "support/region.hpp"
+#include "support/scores.hpp"
 
 namespace {
 
 struct Options {
-  std::string model, data, out, json, device = "auto";
+  std::string model, data, out, json, csv, json_lines, roi, device = "auto";
   std::vector<std::string> images;
+  std::optional<double> threshold;
   int threads = 0;
   bool skip_bad = false;
+
+  // Where people read: not among the rows that a program reads.
+  std::FILE* text() const { return json == "-" || csv == "-" || json_lines == "-" ? stderr : stdout; }
 };
 
 Options parse(int argc, char** argv) {
   Options o;
-  CLI::App app{"Scores images with a trained model.", "detect"};
+  CLI::App app{
+      "Scores images with a trained model. A model that has learnt a threshold decides: scores are then normalised, "
+      "and "
+      "0.5 is the cut.\nStatus: 0 where every image is normal, 1 where one is anomalous, 2 after an error. A model "
+      "without a threshold decides nothing, so that its status is 0.",
+      "detect"};
   app.add_option("--model", o.model, "model file")->required();
   auto* data =
       app.add_option("--data", o.data,
                      "folder of images, or a .safetensors file of labelled images; metrics too where labels are known");
   app.add_option("images", o.images, "image files")->excludes(data);
   app.add_option("--out", o.out, "folder for heatmap overlays (PNG)");
-  app.add_option("--json", o.json, "file for scores and metrics");
+  app.add_option("--json", o.json, "file for scores and metrics (- is standard output, here and in the next two)");
+  app.add_option("--csv", o.csv, "file for scores and decisions, a row an image");
+  app.add_option("--jsonl", o.json_lines, "file for scores and decisions, a line of JSON an image");
+  app.add_option("--threshold", o.threshold,
+                 "anomalous is what scores at least this, in place of what the model has learnt: a raw score, as a "
+                 "model without a threshold prints them and files name them")
+      ->check([](const std::string& text) {
+        double value = 0;
+        return CLI::detail::lexical_cast(text, value) && std::isfinite(value) ? std::string()
+                                                                              : "'" + text + "' is no number";
+      });
+  app.add_option("--roi", o.roi,
+                 "region of interest: an image of the images' size, white inside; only its pixels count (Patch SVDD)");
   app.add_option("--threads", o.threads, "threads (all cores by default; never changes a result)")
       ->check(CLI::PositiveNumber);
   app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N");
@@ -42,6 +66,8 @@ Options parse(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (o.data.empty() && o.images.empty()) throw CLI::RequiredError("--data or image files");
+    if ((o.json == "-") + (o.csv == "-") + (o.json_lines == "-") > 1)
+      throw CLI::ValidationError("-", "standard output takes one of --json, --csv and --jsonl");
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error) == 0 ? 0 : 2);
   }
@@ -89,15 +115,23 @@ cuttle::Image beside(std::span<const cuttle::Image> images) {
   return all;
 }
 
-// A picture, its reconstruction where there is one, and itself under the heat of its map, with the outline of the mask
-// where there is one.
+// A picture, its reconstruction where there is one, and itself under the heat of its map, with the outlines of mask and
+// region where there are such.
 cuttle::Image overlay(const cuttle::Image& picture, const cuttle::Evaluation& evaluation, std::size_t i,
                       const HeatScale& heat) {
   using namespace cuttle;
   const Tensor<float>& map = evaluation.maps[i];
   const auto at_map_size = [&](const Image& image) { return to_rgb(resize(image, map.size(0), map.size(1))); };
   std::vector<Image> panels{at_map_size(picture)};
-  Image hot = heat.over(panels[0], map);
+  const Tensor<std::uint8_t>& region = evaluation.regions[i];
+  Tensor<float> seen = map;
+  if (region.defined()) {
+    seen = map.clone();
+    for (std::int64_t p = 0; p < seen.numel(); ++p)
+      if (!region.data()[p]) seen.data()[p] = std::numeric_limits<float>::quiet_NaN();
+  }
+  Image hot = heat.over(panels[0], seen);
+  if (region.defined()) hot = draw_contour(hot, region, {255, 255, 255});
   if (evaluation.reconstructions[i].defined()) panels.push_back(at_map_size(evaluation.reconstructions[i]));
   if (evaluation.masks[i].defined()) hot = draw_contour(hot, evaluation.masks[i], {0, 255, 255});
   panels.push_back(hot);
@@ -121,37 +155,29 @@ console::TestData data_of(const Options& o) {
   return console::TestData(std::move(samples));
 }
 
+// Whether every image is normal, as far as was decided.
 template <cuttle::AnomalyModel M>
-void detect(const M& model, const console::TestData& data, const Options& o) {
+bool detect(M& model, const console::TestData& data, const Options& o) {
   using namespace cuttle;
   if (!o.out.empty()) std::filesystem::create_directories(o.out);
-  const Evaluation evaluation = data.evaluate(model, o.skip_bad ? BadFile::skip : BadFile::stop);
+  if (o.threshold) model.set_calibration(with_threshold(model.calibration(), *o.threshold));
+  const Evaluation evaluation =
+      console::evaluate_in_region(model, data, o.roi, o.skip_bad ? BadFile::skip : BadFile::stop);
   const std::optional<Calibration>& calibration = evaluation.calibration;
-  if (!evaluation.image_auroc)
-    for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
-      const double score = evaluation.scores[i];
-      const char* decision = !calibration ? "" : calibration->anomalous(score) ? "anomalous  " : "normal     ";
-      std::printf("%.6g  %s%s\n", score, decision, evaluation.samples[i].path.c_str());
-    }
-  console::print_metrics(evaluation);
+  console::print_scores(evaluation, o.text());
+  console::print_metrics(evaluation, o.text());
 
   if (!o.out.empty()) {
     const HeatScale heat(evaluation.maps);
     for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
       write_png(overlay_path(o.out, evaluation.samples[i], i),
                 overlay(data.image(evaluation.samples[i]), evaluation, i, heat));
-    std::printf("wrote %zu overlays to %s\n", evaluation.samples.size(), o.out.c_str());
+    std::fprintf(o.text(), "wrote %zu overlays to %s\n", evaluation.samples.size(), o.out.c_str());
   }
   if (!o.json.empty()) {
     Json::Array files;
-    for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
-      const Sample& sample = evaluation.samples[i];
-      Json::Object file{{"path", sample.path.string()}, {"score", evaluation.scores[i]}};
-      if (calibration) file.emplace_back("anomalous", calibration->anomalous(evaluation.scores[i]));
-      if (sample.label != Label::unknown) file.emplace_back("label", static_cast<int>(sample.label));
-      if (!sample.kind.empty()) file.emplace_back("kind", sample.kind);
-      files.push_back(Json(std::move(file)));
-    }
+    for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
+      files.push_back(Json(console::score_json(evaluation, i)));
     Json::Array skipped;
     for (const SkippedFile& file : evaluation.skipped)
       skipped.push_back(Json(Json::Object{{"path", file.path.string()}, {"reason", file.reason}}));
@@ -164,20 +190,24 @@ void detect(const M& model, const console::TestData& data, const Options& o) {
     report.emplace_back("skipped", Json(std::move(skipped)));
     console::write_json(o.json, Json(std::move(report)));
   }
+  if (!o.csv.empty()) console::write_text(o.csv, console::scores_csv(evaluation));
+  if (!o.json_lines.empty()) console::write_text(o.json_lines, console::scores_json_lines(evaluation));
+  console::flush_standard_output();
+  return !console::any_anomalous(evaluation);
 }
 
 int detect(const Options& o) {
   const cuttle::Device device = console::use(o.threads, o.device);
-  console::require_writable(o.json);
+  for (const std::string& file : {o.json, o.csv, o.json_lines}) console::require_writable(file);
   cuttle::Model loaded = cuttle::load_model(o.model);
   const console::TestData data = data_of(o);
-  std::visit(
+  const bool normal = std::visit(
       [&](auto& model) {
         model.move_to(device);
-        detect(model, data, o);
+        return detect(model, data, o);
       },
       loaded);
-  return 0;
+  return normal ? 0 : 1;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cuttle/models/patch_svdd.hpp"
+#include "support/calibration_report.hpp"
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
 #include "support/training_loop.hpp"
@@ -103,19 +104,23 @@ int train(const Options& o) {
   const Device device = console::use(o.threads, o.device);
   console::require_writable(o.out);
   console::require_writable(o.json);
-  const BadFile bad_file = o.bad_file();
-
   const WorkingSize working_size{o.size, o.tile_overlap};
-  const Tensor<std::uint8_t> pictures = console::training_pictures(o.data, working_size, bad_file);
+  // The published recipe trains on all there is.
+  const double hold_out = o.hold_out.value_or(o.recipe == "published" ? 0 : 0.1);
+  const console::NormalImages normal =
+      console::normal_images(o.data, working_size, o.bad_file(), hold_out, o.group, o.seed);
+  const Tensor<std::uint8_t>& pictures = normal.train;
   std::optional<console::TestData> eval_data;
   if (!o.eval.empty()) eval_data.emplace(o.eval);
   const Tensor<float> mean = mean_image(pictures);
   const PatchSvddRecipe recipe = recipe_of(o, pictures.size(0));
   std::printf(
-      "%lld pictures of %lld x %lld; recipe %s: %lld steps of batch %lld, learning rate %g, lambda %g, seed %llu\n",
+      "%lld pictures of %lld x %lld, %lld images held out; recipe %s: %lld steps of batch %lld, learning rate %g, "
+      "lambda %g, seed %llu\n",
       static_cast<long long>(pictures.size(0)), static_cast<long long>(o.size), static_cast<long long>(o.size),
-      o.recipe.c_str(), static_cast<long long>(recipe.steps), static_cast<long long>(recipe.batch),
-      recipe.learning_rate, recipe.lambda, static_cast<unsigned long long>(o.seed));
+      static_cast<long long>(normal.held_out_count()), o.recipe.c_str(), static_cast<long long>(recipe.steps),
+      static_cast<long long>(recipe.batch), recipe.learning_rate, recipe.lambda,
+      static_cast<unsigned long long>(o.seed));
   std::fflush(stdout);
 
   PatchSvddTrainer<float> trainer(pictures, mean, recipe, o.seed, device);
@@ -129,10 +134,13 @@ int train(const Options& o) {
     run.emplace_back("seed", static_cast<std::int64_t>(o.seed));
     run.emplace_back("bank", o.bank);
     run.emplace_back("pictures", pictures.size(0));
+    run.emplace_back("held_out", normal.held_out_count());
     PatchSvdd model(trainer.networks(), mean, working_size, Json(std::move(run)));
     console::Progress progress("filling the bank");
     model.fit_bank(pictures, o.bank_rows(), o.seed,
                    [&](std::int64_t done, std::int64_t total) { progress.show(done, total); });
+    progress.finish();
+    model.set_calibration(normal.calibration_of(model, o.false_positives));
     return model;
   };
   Window window;
@@ -149,6 +157,7 @@ int train(const Options& o) {
   loop.finished();
   std::printf("wrote %s: banks of %lld (K=32) and %lld (K=64) rows\n", o.out.c_str(),
               static_cast<long long>(model.bank_rows_small()), static_cast<long long>(model.bank_rows_large()));
+  if (model.calibration()) console::print_calibration(*model.calibration());
   std::fflush(stdout);
   loop.evaluate(model, eval_data, window.json());
   loop.write_report(model.training(), device);

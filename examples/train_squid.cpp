@@ -12,6 +12,7 @@
 #include "cuttle/data/digit_anatomy.hpp"
 #include "cuttle/data/idx.hpp"
 #include "cuttle/models/squid.hpp"
+#include "support/calibration_report.hpp"
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
 #include "support/training_loop.hpp"
@@ -35,7 +36,6 @@ struct Options : console::TrainingOptions {
   std::string digits, digits_train, config, save_eval;
   std::optional<std::int64_t> size, width, slots, kept, critic_steps;
   std::int64_t digit_images = 6400;
-  double hold_out = 0.1;
   bool running_statistics = false;
 
   // What the images are, where it is not said.
@@ -55,6 +55,7 @@ Options parse(int argc, char** argv) {
       ->check([](const std::string& text) {
         return parse_range(text) ? std::string() : "'" + text + "' is not FIRST:LAST with FIRST below LAST";
       });
+  app.get_option("--group")->excludes(digits);
   app.add_option("--save-eval", o.save_eval, "file for the images of digits that evaluation draws (.safetensors)")
       ->needs(digits);
   app.add_option("--digit-images", o.digit_images, "images of digits to train on")->check(CLI::Range(2, 1000000));
@@ -67,9 +68,6 @@ Options parse(int argc, char** argv) {
   app.add_option("--kept", o.kept, "k of the Gumbel shrinkage")->check(CLI::PositiveNumber);
   app.add_option("--critic-steps", o.critic_steps, "steps of the discriminator for each of the generator")
       ->check(CLI::PositiveNumber);
-  app.add_option("--hold-out", o.hold_out,
-                 "share of the normal images kept from training, to learn the threshold from (0: no threshold)")
-      ->check(CLI::Range(0.0, 0.9));
   app.add_flag("--running-statistics", o.running_statistics,
                "score with the discriminator's running statistics, not each image's own");
   console::parse_or_exit(app, argc, argv);
@@ -98,29 +96,6 @@ cuttle::SquidRecipe recipe_of(const Options& o, std::int64_t images) {
   if (o.critic_steps) recipe.critic_steps = *o.critic_steps;
   recipe.math = o.math_or(recipe.math);
   return recipe;
-}
-
-// Gray normal images (N,size,size,1) to train on, and others to learn the threshold from.
-struct Normal {
-  cuttle::Tensor<std::uint8_t> train, held_out;
-};
-
-Normal split(const cuttle::Tensor<std::uint8_t>& images, double share, std::uint64_t seed) {
-  constexpr std::uint64_t hold_out_stream = std::uint64_t{7} << 56;
-  const std::int64_t N = images.size(0);
-  const auto out = static_cast<std::int64_t>(share * static_cast<double>(N));
-  if (out == 0) return {images, {}};
-  const auto rows = cuttle::random_permutation(N, seed, hold_out_stream);
-  Normal normal;
-  const auto take = [&](std::int64_t first, std::int64_t last) {
-    auto part = cuttle::Tensor<std::uint8_t>::empty({last - first, images.size(1), images.size(2), images.size(3)});
-    for (std::int64_t i = first; i < last; ++i) {
-      const std::int64_t row = rows[static_cast<std::size_t>(i)];
-      part.slice(i - first, i - first + 1).copy_from(images.slice(row, row + 1));
-    }
-    return part;
-  };
-  return {take(0, N - out), take(N - out, N)};
 }
 
 cuttle::Tensor<std::uint8_t> resized(const cuttle::Tensor<std::uint8_t>& images, std::int64_t size) {
@@ -155,18 +130,20 @@ int train(const Options& o) {
 
   std::optional<console::TestData> eval_data;
   if (!o.eval.empty()) eval_data.emplace(o.eval);
-  Normal normal;
+  console::NormalImages normal;  // gray
+  const double hold_out = o.hold_out.value_or(0.1);
   if (o.digits.empty()) {
-    normal =
-        split(to_gray(console::training_pictures(o.data, {config.image_size, {}}, o.bad_file())), o.hold_out, o.seed);
+    normal = console::normal_images(o.data, {config.image_size, {}}, o.bad_file(), hold_out, o.group, o.seed);
+    normal.train = to_gray(normal.train);
+    if (normal.held_out.defined()) normal.held_out = to_gray(normal.held_out);
   } else {
     const auto [train_digits, eval_digits] = digit_sources(o);
     normal.train = resized(digit_anatomy_images(train_digits, o.seed, 0, o.digit_images), config.image_size);
-    const auto out = static_cast<std::int64_t>(o.hold_out * 2000);
+    const auto out = static_cast<std::int64_t>(hold_out * 2000);
     if (out > 0)
-      normal.held_out =
+      normal.hold_out(
           resized(digit_anatomy_images(train_digits, o.seed, static_cast<std::uint64_t>(o.digit_images), out),
-                  config.image_size);
+                  config.image_size));
     const LabelledImages drawn = digit_anatomy_set(eval_digits, o.seed, 200, 50);
     if (!o.save_eval.empty()) write_labelled_images(o.save_eval, drawn);
     if (!eval_data) eval_data.emplace(drawn);
@@ -179,10 +156,10 @@ int train(const Options& o) {
   std::printf(
       "%lld images of %lld x %lld, %lld held out; %s, width %lld, recipe %s: %lld steps of batch %lld, seed %llu\n",
       static_cast<long long>(normal.train.size(0)), static_cast<long long>(config.image_size),
-      static_cast<long long>(config.image_size),
-      static_cast<long long>(normal.held_out.defined() ? normal.held_out.size(0) : 0), o.config_name().c_str(),
-      static_cast<long long>(config.root), o.recipe.c_str(), static_cast<long long>(recipe.steps),
-      static_cast<long long>(recipe.batch), static_cast<unsigned long long>(o.seed));
+      static_cast<long long>(config.image_size), static_cast<long long>(normal.held_out_count()),
+      o.config_name().c_str(), static_cast<long long>(config.root), o.recipe.c_str(),
+      static_cast<long long>(recipe.steps), static_cast<long long>(recipe.batch),
+      static_cast<unsigned long long>(o.seed));
   std::fflush(stdout);
 
   SquidTrainer<float> trainer(normal.train, config, recipe, o.seed, device);
@@ -196,22 +173,16 @@ int train(const Options& o) {
     run.emplace_back("steps_done", trainer.steps());
     run.emplace_back("seed", static_cast<std::int64_t>(o.seed));
     run.emplace_back("images", normal.train.size(0));
-    run.emplace_back("held_out", normal.held_out.defined() ? normal.held_out.size(0) : 0);
+    run.emplace_back("held_out", normal.held_out_count());
     Squid model(trainer.networks(), scoring, Json(std::move(run)));
     if (scoring.weights[2] > 0) model.remember(normal.train);
-    if (!published && normal.held_out.defined() && normal.held_out.size(0) >= 10)
+    if (!published && normal.held_out_count() >= 10)
       model.fit(normal.held_out);
     else
       model.fit(
           normal.train.slice(0, std::min<std::int64_t>(normal.train.size(0), o.config_name() == "digit" ? 101 : 201)),
           recipe.augment, o.seed);
-    if (normal.held_out.defined()) {
-      std::vector<double> scores;
-      for (std::int64_t i = 0; i < normal.held_out.size(0); ++i)
-        scores.push_back(
-            model.score(normal.held_out.slice(i, i + 1).reshape({config.image_size, config.image_size, 1})).score);
-      model.set_calibration(calibrate(scores));
-    }
+    model.set_calibration(normal.calibration_of(model, o.false_positives));
     return model;
   };
   SquidLosses losses;
@@ -239,6 +210,7 @@ int train(const Options& o) {
   model.save(o.out);
   loop.finished();
   std::printf("wrote %s\n", o.out.c_str());
+  if (model.calibration()) console::print_calibration(*model.calibration());
   evaluate_now(model);
   loop.write_report(model.training(), device, {{"digits", o.digits}});
   return 0;

@@ -70,7 +70,7 @@ class Progress {
 
 // Throws now rather than after an hour's work where a file could not be written in the end.
 inline void require_writable(const std::filesystem::path& path) {
-  if (path.empty()) return;
+  if (path.empty() || path == "-") return;
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   if (!std::filesystem::is_directory(folder)) throw cuttle::IoError(path.string(), "its folder does not exist");
   if (std::filesystem::is_directory(path)) throw cuttle::IoError(path.string(), "is a folder");
@@ -88,10 +88,22 @@ inline cuttle::Json json_or_null(const std::optional<double>& value) {
   return value && std::isfinite(*value) ? cuttle::Json(*value) : cuttle::Json();
 }
 
-inline void write_json(const std::filesystem::path& path, const cuttle::Json& value) {
-  const std::string text = value.dump(2) + "\n";
+// What stands in the buffer is on its way, or there is an error: a full disk must not look like success.
+inline void flush_standard_output() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw cuttle::IoError("standard output", "cannot be written to");
+}
+
+// "-" is standard output.
+inline void write_text(const std::filesystem::path& path, const std::string& text) {
+  if (path == "-") {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return flush_standard_output();
+  }
   const std::span<const std::byte> part = std::as_bytes(std::span(text));
   cuttle::write_file_atomically(path, std::span(&part, 1));
+}
+inline void write_json(const std::filesystem::path& path, const cuttle::Json& value) {
+  write_text(path, value.dump(2) + "\n");
 }
 
 // Somebody wanted the program to end, and it did so in an orderly way.

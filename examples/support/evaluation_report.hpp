@@ -11,18 +11,18 @@
 
 namespace console {
 
-inline void print_metrics(const cuttle::Evaluation& evaluation) {
-  const auto line = [](const char* name, const std::optional<double>& value) {
-    if (value) std::printf("  %-18s %.4f\n", name, *value);
+inline void print_metrics(const cuttle::Evaluation& evaluation, std::FILE* to = stdout) {
+  const auto line = [to](const char* name, const std::optional<double>& value) {
+    if (value) std::fprintf(to, "  %-18s %.4f\n", name, *value);
   };
-  const auto point = [](const char* name, const std::optional<cuttle::OperatingPoint>& at) {
+  const auto point = [to](const char* name, const std::optional<cuttle::OperatingPoint>& at) {
     if (!at) return;
     const cuttle::Confusion& counts = at->counts;
-    std::printf("  at %.6g, %s:\n    accuracy %.4f, F1 %.4f, recall %.4f, precision %.4f, specificity %.4f\n",
-                at->threshold, name, counts.accuracy(), counts.f1(), counts.recall(), counts.precision(),
-                counts.specificity());
+    std::fprintf(to, "  at %.6g, %s:\n    accuracy %.4f, F1 %.4f, recall %.4f, precision %.4f, specificity %.4f\n",
+                 at->threshold, name, counts.accuracy(), counts.f1(), counts.recall(), counts.precision(),
+                 counts.specificity());
   };
-  std::printf("%zu images, %.3f s an image\n", evaluation.samples.size(), evaluation.seconds_per_image);
+  std::fprintf(to, "%zu images, %.3f s an image\n", evaluation.samples.size(), evaluation.seconds_per_image);
   line("image AUROC", evaluation.image_auroc);
   line("image AP", evaluation.image_ap);
   if (evaluation.f1_max) {
@@ -32,10 +32,10 @@ inline void print_metrics(const cuttle::Evaluation& evaluation) {
   line("pixel AUROC", evaluation.pixel_auroc);
   line("AUPRO (FPR 0.3)", evaluation.aupro);
   for (const auto& [kind, auroc] : evaluation.image_auroc_of_kind)
-    std::printf("  image AUROC of %-16s %.4f\n", kind.c_str(), auroc);
-  point("the model's own threshold", evaluation.at_own_threshold);
+    std::fprintf(to, "  image AUROC of %-16s %.4f\n", kind.c_str(), auroc);
+  point("the threshold that decides", evaluation.at_own_threshold);
   point("picked with these very labels for the largest accuracy", evaluation.most_accurate);
-  for (const auto& skipped : evaluation.skipped) std::printf("  skipped: %s\n", skipped.reason.c_str());
+  for (const auto& skipped : evaluation.skipped) std::fprintf(to, "  skipped: %s\n", skipped.reason.c_str());
 }
 
 inline cuttle::Json::Object metrics_json(const cuttle::Evaluation& evaluation) {

@@ -11,11 +11,29 @@
 
 namespace console {
 
+// How a threshold is learnt from normal images.
+inline void add_calibration_options(CLI::App& app, double& false_positives, std::string& group) {
+  app.add_option("--false-positives", false_positives, "share of new normal images that may be called anomalous")
+      ->capture_default_str()
+      ->check([](const std::string& text) {
+        double value = 0;
+        return CLI::detail::lexical_cast(text, value) && value >= 0 && value < 1
+                   ? std::string()
+                   : "'" + text + "' is no share from 0 to below 1";
+      });
+  app.add_option("--group", group,
+                 "regular expression: images whose paths inside the data folder match it with the same first capture "
+                 "belong together, as exposures of one part do");
+}
+
 struct TrainingOptions {
   std::string data, out, recipe = "default", eval, device = "auto", json, math;
   std::optional<std::int64_t> steps, batch;
   std::int64_t eval_every = 0, checkpoint_every = 100;
   std::uint64_t seed = 1;
+  std::optional<double> hold_out;  // share; the recipe's where it is not given
+  double false_positives = 0.05;
+  std::string group;
   int threads = 0;
   bool skip_bad = false, resume = false;
 
@@ -57,6 +75,12 @@ struct TrainingOptions {
         ->check(CLI::PositiveNumber);
     app.add_option("--device", device, "auto, cpu, cuda or cuda:N");
     app.add_option("--json", json, "file for the course of the training, settings and metrics");
+    app.add_option(
+           "--hold-out", hold_out,
+           "share of the normal images that is kept from training, to learn the threshold from (0: none, and no "
+           "threshold)")
+        ->check(CLI::Range(0.0, 0.9));
+    add_calibration_options(app, false_positives, group);
     app.add_flag("--skip-bad-files", skip_bad, "leave out files that cannot be read, instead of stopping");
     return added;
   }

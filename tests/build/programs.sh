@@ -4,7 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
 bin=build/bin
-for program in write_woven train_patch_svdd train_squid detect; do
+for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect; do
   [[ -x $bin/$program ]] || { fail "$bin/$program is not built"; exit 1; }
 done
 
@@ -28,6 +28,14 @@ holds() {
   for pattern in "$@"; do grep -qE -- "$pattern" "$file" || { echo "$file has no $pattern"; return 1; }; done
 }
 
+# ends STATUS COMMAND...: ends with it, 1 of detect where something is anomalous.
+ends() {
+  local wanted=$1 status=0
+  shift
+  "$@" || status=$?
+  [[ $status == "$wanted" ]] || { echo "status $status, not $wanted"; return 1; }
+}
+
 same_at_two_threads() {
   "${train[@]}" --threads 1 --out "$scratch/one.safetensors"
   "${train[@]}" --threads 2 --out "$scratch/two.safetensors"
@@ -37,7 +45,7 @@ same_at_two_threads() {
 detects() {
   "$bin/detect" --model "$model" --data "$set_dir" --out "$scratch/overlays" --json "$scratch/detect.json"
   holds "$scratch/detect.json" '"image_auroc": [01]' '"image_ap": ' '"f1_max": ' '"f1_max_threshold": ' \
-    '"pixel_auroc": [01]' '"aupro": [01]' '"seconds_per_image": ' '"path": ".*/test/hole/000.png"' '"score": ' '"label": 1' \
+    '"pixel_auroc": [01]' '"aupro": [01]' '"seconds_per_image": ' '"path": ".*/test/hole/000.png"' '"score": null' '"raw_score": [0-9]' '"anomalous": null' '"label": 1' '"kind": "hole"' \
     '"at_own_threshold": null' '"at_threshold_picked_on_this_set": \{' '"accuracy": ' '"specificity": ' '"method": "patch_svdd"'
   [[ $(find "$scratch/overlays" -name '*.png' | wc -l) == 6 ]]
 }
@@ -173,7 +181,7 @@ squid=("${digits[@]}" --size 48 --batch 4)
 squid_model=$scratch/squid.safetensors
 
 detects_with_squid() {
-  "$bin/detect" --model "$squid_model" --data "$set_dir" --out "$scratch/squid_overlays" --json "$scratch/squid_detect.json"
+  ends 1 "$bin/detect" --model "$squid_model" --data "$set_dir" --out "$scratch/squid_overlays" --json "$scratch/squid_detect.json"
   holds "$scratch/squid_detect.json" '"method": "squid"' '"image_auroc": [01]' '"threshold": [01]' '"anomalous": (true|false)' '"aupro": [01]'
   [[ $(find "$scratch/squid_overlays" -name '*.png' | wc -l) == 6 ]]
 }

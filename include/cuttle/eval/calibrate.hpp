@@ -6,17 +6,60 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "cuttle/core/error.hpp"
+#include "cuttle/eval/false_positive_rate.hpp"
+#include "cuttle/eval/metrics.hpp"
 
 namespace cuttle {
+
+// What calibrate() saw and was asked for.
+struct FromNormalImages {
+  std::int64_t images = 0, groups = 0;  // each image is a group of its own where it was not said otherwise
+  std::int64_t above = 0;               // of these images exceed the threshold
+  double asked = 0;                     // the false-positive rate
+  double correlation = 0;               // of two images of one group in whether they exceed the threshold
+  double design_effect = 1;
+
+  // That of images that were not seen. Its expected() is at most what was asked for, unless that is less than so few
+  // images can promise: with n of them in groups of one no rate below 1 / (n + 1).
+  FalsePositiveRate rate() const {
+    return {static_cast<double>(above) / design_effect + 1, static_cast<double>(images - above) / design_effect};
+  }
+  bool kept() const { return rate().expected() <= asked * (1 + 1e-12); }
+
+  void check() const {
+    require(images >= 1 && groups >= 1 && groups <= images, "Calibration: ", images, " images in ", groups, " groups");
+    require(above >= 0 && above < images, "Calibration: above is ", above, " of ", images, " images");
+    require(asked >= 0 && asked < 1, "Calibration: asked is ", asked, ", expected 0 to below 1");
+    require(correlation >= 0 && correlation <= 1, "Calibration: correlation is ", correlation, ", expected 0 to 1");
+    require(design_effect >= 1 && design_effect <= static_cast<double>(images), "Calibration: design_effect is ",
+            design_effect, " for ", images, " images");
+  }
+  friend bool operator==(const FromNormalImages&, const FromNormalImages&) = default;
+};
+
+// What calibrate_labelled() saw.
+struct FromLabelledImages {
+  std::int64_t normal = 0, anomalous = 0;
+  double f1 = 0;  // of these very images at the threshold; others would do worse
+
+  void check() const {
+    require(normal >= 1 && anomalous >= 1, "Calibration: ", normal, " normal and ", anomalous, " anomalous images");
+    require(f1 >= 0 && f1 <= 1, "Calibration: f1 is ", f1, ", expected 0 to 1");
+  }
+  friend bool operator==(const FromLabelledImages&, const FromLabelledImages&) = default;
+};
 
 // What a detector learnt of scores, from images that it was not trained on.
 struct Calibration {
   double threshold = 0;  // an image is anomalous where its score >= threshold
   double spread = 1;     // of the scores of normal images, above 0: the unit in which normalised() measures
+  std::variant<std::monostate, FromNormalImages, FromLabelledImages> from{};  // the first: picked by hand
 
   bool anomalous(double score) const noexcept { return score >= threshold; }
 
@@ -34,31 +77,101 @@ struct Calibration {
   void check() const {
     require(std::isfinite(threshold), "Calibration: threshold is ", threshold);
     require(std::isfinite(spread) && spread > 0, "Calibration: spread is ", spread, ", expected a number above 0");
+    std::visit(
+        [](const auto& source) {
+          if constexpr (requires { source.check(); }) source.check();
+        },
+        from);
   }
 
   friend bool operator==(const Calibration&, const Calibration&) = default;
 };
 
-// Learns from the scores of normal images alone, at least one, none of them trained on: of these images at most the
-// share false_positives, 0 to below 1, is called anomalous. Images that score the same are called the same.
-inline Calibration calibrate(std::span<const double> normal, double false_positives = 0.05) {
+namespace detail {
+inline void require_finite_scores(const char* op, std::span<const double> scores) {
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    require(std::isfinite(scores[i]), op, ": score ", i, " is ", scores[i]);
+}
+
+// The population deviation; scores without one give no unit, so that |threshold| is it, and else 1.
+inline double spread_of(std::span<const double> normal, double threshold) {
+  double mean = 0, squares = 0;
+  for (const double score : normal) mean += score / static_cast<double>(normal.size());
+  for (const double score : normal) squares += (score - mean) * (score - mean);
+  const double spread = std::sqrt(squares / static_cast<double>(normal.size()));
+  if (spread > 0 && std::isfinite(spread)) return spread;
+  return std::abs(threshold) > 1e-300 ? std::abs(threshold) : 1;
+}
+}  // namespace detail
+
+// Learns from the scores of normal images alone, at least one, none of them trained on. The threshold lies just above
+// the (j+1)-th largest, j the most for which a new image is expected to be called anomalous at the rate
+// false_positives, 0 to below 1, at most: (j+1)/(n+1) <= false_positives, or, where images belong together,
+// (j+deff)/(n+deff) (false_positive_rate.hpp); 0 where there is none. groups[i] is the number of the group of image i;
+// empty: each is its own. Error: nothing to learn from, a score that is not finite, one group of several images.
+inline Calibration calibrate(std::span<const double> normal, double false_positives = 0.05,
+                             std::span<const std::int64_t> groups = {}) {
   require(false_positives >= 0 && false_positives < 1, "calibrate: false_positives is ", false_positives,
           ", expected 0 to below 1");
   require(!normal.empty(), "calibrate: no scores of normal images");
+  require(groups.empty() || groups.size() == normal.size(), "calibrate: ", groups.size(), " groups for ", normal.size(),
+          " scores");
+  detail::require_finite_scores("calibrate", normal);
   std::vector<double> scores(normal.begin(), normal.end());
-  for (std::size_t i = 0; i < scores.size(); ++i)
-    require(std::isfinite(scores[i]), "calibrate: score ", i, " is ", scores[i]);
   std::sort(scores.begin(), scores.end());
-  const auto above = static_cast<std::size_t>(false_positives * static_cast<double>(scores.size()));
+
+  FromNormalImages from{std::ssize(scores), std::ssize(scores), 0, false_positives, 0, 1};
+  const auto n = static_cast<double>(scores.size());
+  if (const std::vector<std::int64_t> sizes = group_sizes(groups); !groups.empty() && sizes.size() < scores.size()) {
+    from.groups = std::ssize(sizes);
+    from.correlation =
+        exceedance_correlation(intraclass_correlation(normal, groups), std::max(false_positives, 1 / (n + 1)));
+    from.design_effect = design_effect(sizes, from.correlation);
+  }
+  const auto expected = [&](std::int64_t above) {
+    return (static_cast<double>(above) + from.design_effect) / (n + from.design_effect);
+  };
+  while (from.above + 1 < from.images && expected(from.above + 1) <= false_positives) ++from.above;
   Calibration calibration;
-  calibration.threshold = std::nextafter(scores[scores.size() - 1 - above], std::numeric_limits<double>::infinity());
-  double mean = 0, squares = 0;
-  for (const double score : scores) mean += score / static_cast<double>(scores.size());
-  for (const double score : scores) squares += (score - mean) * (score - mean);
-  // Scores without spread give no unit; the threshold itself is one, and else 1.
-  calibration.spread = std::sqrt(squares / static_cast<double>(scores.size()));
-  if (!(calibration.spread > 0)) calibration.spread = std::abs(calibration.threshold);
-  if (!(calibration.spread > 1e-300)) calibration.spread = 1;
+  calibration.threshold = std::nextafter(scores[scores.size() - 1 - static_cast<std::size_t>(from.above)],
+                                         std::numeric_limits<double>::infinity());
+  calibration.spread = detail::spread_of(scores, calibration.threshold);
+  calibration.from = from;
+  return calibration;
+}
+
+// Learns from the scores of labelled images (0 is normal, anything else anomalous), of both kinds, none of them trained
+// on, none of them in the set that results are reported on: the threshold of the largest F1, in the middle between the
+// lowest score that is called anomalous and the next below it.
+inline Calibration calibrate_labelled(std::span<const double> scores, std::span<const std::uint8_t> labels) {
+  detail::require_finite_scores("calibrate_labelled", scores);
+  const OperatingPoint best = f1_max(scores, labels);
+  Calibration calibration;
+  calibration.threshold = best.threshold;
+  double below = -std::numeric_limits<double>::infinity();
+  std::vector<double> normal;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] < best.threshold) below = std::max(below, scores[i]);
+    if (!labels[i]) normal.push_back(scores[i]);
+  }
+  // Halves first, lest the sum overflow; between neighbouring doubles there is no middle.
+  if (const double middle = below / 2 + best.threshold / 2; middle > below && std::isfinite(middle))
+    calibration.threshold = std::min(middle, best.threshold);
+  calibration.spread = detail::spread_of(normal, calibration.threshold);
+  calibration.from = FromLabelledImages{std::ssize(normal), std::ssize(scores) - std::ssize(normal), best.counts.f1()};
+  return calibration;
+}
+
+// A threshold that was picked by hand, in place of what was learnt (or was not): the spread stays, or is |threshold|,
+// or 1 where that is 0.
+inline Calibration with_threshold(const std::optional<Calibration>& learnt, double threshold) {
+  Calibration calibration;
+  calibration.threshold = threshold;
+  if (learnt)
+    calibration.spread = learnt->spread;
+  else if (std::abs(threshold) > 1e-300)
+    calibration.spread = std::abs(threshold);
+  calibration.check();
   return calibration;
 }
 

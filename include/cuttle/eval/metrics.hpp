@@ -237,15 +237,24 @@ inline Components connected_components(const Tensor<std::uint8_t>& mask) {
 
 namespace detail {
 
+// The pixels of every image; a region, one for each image or none at all, says which of an image's pixels count.
+using Masks = std::span<const Tensor<std::uint8_t>>;
+inline bool counts(Masks regions, std::size_t image, std::size_t pixel) {
+  return regions.empty() || !regions[image].defined() || regions[image].data()[pixel] != 0;
+}
+
 // Checks shapes and NaN, and calls visit(image, map, mask) for each image; mask is empty for a normal image.
 template <class Visit>
-void for_each_map(const char* op, std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks,
-                  Visit&& visit) {
+void for_each_map(const char* op, std::span<const Tensor<float>> maps, Masks masks, Masks regions, Visit&& visit) {
   require(maps.size() == masks.size(), op, ": ", maps.size(), " maps, but ", masks.size(), " masks");
+  require(regions.empty() || maps.size() == regions.size(), op, ": ", maps.size(), " maps, but ", regions.size(),
+          " regions");
   for (std::size_t i = 0; i < maps.size(); ++i) {
     require(maps[i].rank() == 2, op, ": map ", i, " needs shape [H, W], got ", maps[i].shape());
     require(!masks[i].defined() || masks[i].shape() == maps[i].shape(), op, ": map ", i, " has shape ", maps[i].shape(),
             ", its mask ", masks[i].shape());
+    require(regions.empty() || !regions[i].defined() || regions[i].shape() == maps[i].shape(), op, ": map ", i,
+            " has shape ", maps[i].shape(), ", its region ", regions.empty() ? Shape{} : regions[i].shape());
     const std::span<const float> map = maps[i].span();
     check_no_nan(map, op, ": map ", i, " pixel");
     visit(i, map, masks[i].span());
@@ -254,25 +263,33 @@ void for_each_map(const char* op, std::span<const Tensor<float>> maps, std::span
 
 }  // namespace detail
 
-// Whether masks hold normal and anomalous pixels; an undefined mask is that of a normal image.
-inline bool has_both_classes(std::span<const Tensor<std::uint8_t>> masks) {
+// Whether masks hold normal and anomalous pixels, inside the regions where there are some; an undefined mask is that of
+// a normal image.
+inline bool has_both_classes(std::span<const Tensor<std::uint8_t>> masks,
+                             std::span<const Tensor<std::uint8_t>> regions = {}) {
   bool normal = false, anomalous = false;
-  for (const auto& mask : masks) {
-    normal |= !mask.defined() || std::ranges::count(mask.span(), 0) > 0;
-    anomalous |= std::ranges::any_of(mask.span(), [](std::uint8_t pixel) { return pixel != 0; });
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    const auto mask = masks[i].span();
+    normal |= mask.empty();
+    for (std::size_t p = 0; p < mask.size(); ++p)
+      if (detail::counts(regions, i, p)) (mask[p] ? anomalous : normal) = true;
   }
   return normal && anomalous;
 }
 
 // AUROC over the pixels of all maps [H, W] (each of its own size), exact. masks[i] has the shape of maps[i], or is
-// undefined for a normal image. Beyond the maps it needs four bytes for each anomalous pixel.
-inline double pixel_auroc(std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks) {
+// undefined for a normal image; regions[i] has it too, or is undefined, and of a map only the pixels count where it is
+// not 0. Beyond the maps it needs four bytes for each anomalous pixel.
+inline double pixel_auroc(std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks,
+                          std::span<const Tensor<std::uint8_t>> regions = {}) {
   std::vector<float> anomalous;
   std::int64_t pixels = 0;
-  detail::for_each_map("pixel_auroc", maps, masks, [&](std::size_t, std::span<const float> map, auto mask) {
-    pixels += std::ssize(map);
-    for (std::size_t p = 0; p < mask.size(); ++p)
-      if (mask[p]) anomalous.push_back(map[p]);
+  detail::for_each_map("pixel_auroc", maps, masks, regions, [&](std::size_t i, std::span<const float> map, auto mask) {
+    for (std::size_t p = 0; p < map.size(); ++p) {
+      if (!detail::counts(regions, i, p)) continue;
+      ++pixels;
+      if (!mask.empty() && mask[p]) anomalous.push_back(map[p]);
+    }
   });
   const auto normal = pixels - std::ssize(anomalous);
   detail::check_both_classes("pixel_auroc", normal, std::ssize(anomalous), "pixels");
@@ -284,7 +301,7 @@ inline double pixel_auroc(std::span<const Tensor<float>> maps, std::span<const T
     const auto map = maps[image].span();
     const auto mask = masks[image].span();
     for (std::size_t p = 0; p < map.size(); ++p) {
-      if (!mask.empty() && mask[p]) continue;
+      if ((!mask.empty() && mask[p]) || !detail::counts(regions, image, p)) continue;
       const auto [beside, above] = std::equal_range(anomalous.begin(), anomalous.end(), map[p]);
       twice_won[image] += static_cast<std::uint64_t>((anomalous.end() - beside) + (anomalous.end() - above));
     }
@@ -296,9 +313,10 @@ inline double pixel_auroc(std::span<const Tensor<float>> maps, std::span<const T
 // Area under the per-region overlap (Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021): at each
 // threshold PRO is the mean over every 8-connected ground-truth component of all images of the part of it that is
 // called anomalous; its integral over the false-positive rate of all normal pixels, from 0 to max_fpr by trapezoids
-// with linear interpolation at the limit, is divided by max_fpr. Maps and masks as for pixel_auroc.
+// with linear interpolation at the limit, is divided by max_fpr. Maps, masks and regions as for pixel_auroc; a
+// component is what the region leaves of it.
 inline double aupro(std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks,
-                    double max_fpr = 0.3) {
+                    double max_fpr = 0.3, std::span<const Tensor<std::uint8_t>> regions = {}) {
   require(max_fpr > 0 && max_fpr <= 1, "aupro: max_fpr must be in (0, 1], got ", max_fpr);
   struct Pixel {
     float score;
@@ -307,11 +325,19 @@ inline double aupro(std::span<const Tensor<float>> maps, std::span<const Tensor<
   std::vector<float> normal;
   std::vector<Pixel> anomalous;
   std::vector<double> weight;  // of one pixel of each component
-  detail::for_each_map("aupro", maps, masks, [&](std::size_t i, std::span<const float> map, auto mask) {
-    if (mask.empty()) return void(normal.insert(normal.end(), map.begin(), map.end()));
-    const Components components = connected_components(masks[i]);
+  detail::for_each_map("aupro", maps, masks, regions, [&](std::size_t i, std::span<const float> map, auto mask) {
+    if (mask.empty()) {
+      for (std::size_t p = 0; p < map.size(); ++p)
+        if (detail::counts(regions, i, p)) normal.push_back(map[p]);
+      return;
+    }
+    Tensor<std::uint8_t> inside = masks[i].clone();
+    for (std::size_t p = 0; p < map.size(); ++p)
+      if (!detail::counts(regions, i, p)) inside.data()[p] = 0;
+    const Components components = connected_components(inside);
     const auto labels = components.labels.span();
     for (std::size_t p = 0; p < map.size(); ++p) {
+      if (!detail::counts(regions, i, p)) continue;
       if (labels[p] == 0) {
         normal.push_back(map[p]);
       } else {

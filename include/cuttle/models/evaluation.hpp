@@ -32,15 +32,16 @@ struct Evaluation {
   std::vector<Sample> samples;
   std::vector<double> scores;
   std::vector<Tensor<float>> maps;
-  std::vector<Image> reconstructions;       // undefined where the method makes none
-  std::vector<Tensor<std::uint8_t>> masks;  // undefined where the image is normal or has none
+  std::vector<Image> reconstructions;         // undefined where the method makes none
+  std::vector<Tensor<std::uint8_t>> masks;    // undefined where the image is normal or has none
+  std::vector<Tensor<std::uint8_t>> regions;  // what counts of a map (AnomalyMap::region); undefined where all does
   std::vector<SkippedFile> skipped;
   std::optional<Calibration> calibration;  // the model's own
 
   std::optional<double> image_auroc, image_ap, pixel_auroc, aupro;
   // At thresholds picked with the labels of this very set; on other images they would do worse.
   std::optional<OperatingPoint> f1_max, most_accurate;
-  // At the model's own threshold, for which no label of this set was seen; one kind of label will do.
+  // At the threshold that decides, the model's own, for which no label of this set was seen; one kind of label will do.
   std::optional<OperatingPoint> at_own_threshold;
   std::map<std::string, double> image_auroc_of_kind;  // of each kind of defect against all normal images
   double seconds_per_image = 0;                       // scoring alone: the image is in memory before
@@ -81,17 +82,18 @@ inline void add_image_metrics(Evaluation& evaluation) {
 
 inline void add_pixel_metrics(Evaluation& evaluation) {
   std::vector<Tensor<float>> maps;
-  std::vector<Tensor<std::uint8_t>> masks;
+  std::vector<Tensor<std::uint8_t>> masks, regions;
   for (std::size_t i = 0; i < evaluation.samples.size(); ++i) {
     const Label label = evaluation.samples[i].label;
     if (label == Label::unknown) continue;
     if (label == Label::anomalous && !evaluation.masks[i].defined()) return;
     maps.push_back(evaluation.maps[i]);
     masks.push_back(evaluation.masks[i]);
+    regions.push_back(evaluation.regions[i]);
   }
-  if (!has_both_classes(masks)) return;
-  evaluation.pixel_auroc = pixel_auroc(maps, masks);
-  evaluation.aupro = aupro(maps, masks);
+  if (!has_both_classes(masks, regions)) return;
+  evaluation.pixel_auroc = pixel_auroc(maps, masks, regions);
+  evaluation.aupro = aupro(maps, masks, 0.3, regions);
 }
 
 // image_of(i) is the image of sample i, mask_of(i, image, height, width) its mask at that size, or undefined. An
@@ -114,6 +116,7 @@ Evaluation evaluate_samples(const M& model, std::span<const Sample> samples, Bad
       evaluation.maps.push_back(std::move(result.map));
       evaluation.reconstructions.push_back(std::move(result.reconstruction));
       evaluation.masks.push_back(std::move(mask));
+      evaluation.regions.push_back(std::move(result.region));
     } catch (const IoError& error) {
       if (bad_file == BadFile::stop) throw;
       evaluation.skipped.push_back({samples[i].path, error.what()});

@@ -26,6 +26,7 @@ class PatchSvdd {
  public:
   static constexpr const char* method = "patch_svdd";
   static constexpr std::int64_t all_rows = -1;
+  static constexpr bool scores_by_largest_pixel = true;  // so that a part of the map has a score (InRegion)
 
   // Takes over (shares) trained networks, on whose device the detector works. mean (size,size,3); training describes
   // the run for whoever reads the file.

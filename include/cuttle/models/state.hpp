@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 
 #include "cuttle/eval/calibrate.hpp"
 #include "cuttle/io/json.hpp"
@@ -44,14 +46,40 @@ inline void check_method(const SafetensorsFile& file, std::string_view method) {
 
 inline Json model_settings(const SafetensorsFile& file) { return Json::parse(model_metadata(file, "settings")); }
 
-// A calibration in a model's settings; null where the model has none.
+// A calibration in a model's settings; null where the model has none. The expected rate and its 95 % interval are there
+// for whoever reads the file: they follow from the rest.
 inline Json calibration_json(const std::optional<Calibration>& calibration) {
   if (!calibration) return {};
-  return Json(Json::Object{{"threshold", calibration->threshold}, {"spread", calibration->spread}});
+  Json from;
+  if (const auto* normal = std::get_if<FromNormalImages>(&calibration->from)) {
+    const RateInterval interval = normal->rate().interval();
+    from = Json(Json::Object{{"images", normal->images},
+                             {"groups", normal->groups},
+                             {"above", normal->above},
+                             {"asked_rate", normal->asked},
+                             {"correlation", normal->correlation},
+                             {"design_effect", normal->design_effect},
+                             {"expected_rate", normal->rate().expected()},
+                             {"rate_interval_95", Json(Json::Array{interval.low, interval.high})}});
+  } else if (const auto* labelled = std::get_if<FromLabelledImages>(&calibration->from)) {
+    from = Json(Json::Object{{"normal", labelled->normal}, {"anomalous", labelled->anomalous}, {"f1", labelled->f1}});
+  }
+  return Json(
+      Json::Object{{"threshold", calibration->threshold}, {"spread", calibration->spread}, {"from", std::move(from)}});
 }
 inline std::optional<Calibration> calibration_from(const Json& json) {
   if (json.is_null()) return std::nullopt;
-  const Calibration calibration{json.at("threshold").number(), json.at("spread").number()};
+  Calibration calibration{json.at("threshold").number(), json.at("spread").number()};
+  const Json& from = json.at("from");
+  const auto integer = [&from](const char* name) { return from.at(name).integer(); };
+  const auto number = [&from](const char* name) { return from.at(name).number(); };
+  if (from.is_null())
+    calibration.from = {};
+  else if (from.find("images"))
+    calibration.from = FromNormalImages{integer("images"),    integer("groups"),     integer("above"),
+                                        number("asked_rate"), number("correlation"), number("design_effect")};
+  else
+    calibration.from = FromLabelledImages{integer("normal"), integer("anomalous"), number("f1")};
   calibration.check();
   return calibration;
 }
