@@ -104,3 +104,4 @@
 #include "cuttle/seam/philox.hpp"
 #include "cuttle/seam/random_affine.hpp"
 #include "cuttle/seam/table.hpp"
+#include "cuttle/version.hpp"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Users' projects: an installed copy, add_subdirectory and FetchContent, each of language CXX alone and with the library
-# in two translation units; other compilers' flags; and the bits that are promised to be the same in all of them.
+# in two translation units; the installed copy by pkg-config; other compilers' flags; and the bits that are promised to be
+# the same in all of them.
 source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
 project=$PWD
@@ -82,7 +83,15 @@ same_bits() {
     "$program" | diff - "$scratch/installed.bits"
 }
 check "the same bits with -O3 -march=native" same_bits native main.cpp -O3 -march=native
-check "the same bits with -O1 and no contraction" same_bits plain main.cpp -O1 -ffp-contract=off
+# What pkg-config says of the installed copy, in place of the flags for the source tree.
+by_pkg_config() {
+  local library_flags
+  read -ra library_flags <<<"-std=c++20 $(PKG_CONFIG_PATH=$scratch/installed/share/pkgconfig pkg-config --cflags --libs cuttle)"
+  [[ " ${library_flags[*]} " == *" -I$scratch/installed/"* ]] || { echo "the flags are ${library_flags[*]}"; return 1; }
+  same_bits "$@"
+}
+check "the same bits with -O1 and no contraction, by pkg-config from the installed copy" \
+  by_pkg_config plain main.cpp -O1 -ffp-contract=off
 check "the same bits with -fopenmp, Eigen first" same_bits openmp openmp.cpp -O2 -fopenmp
 
 refuses_fast_math() {
