@@ -49,7 +49,8 @@ void check(const Extents& e, double alpha = 1) {
       const auto c = expected_product(a, b, options, e);
       on_every_device([&](Device device) {
         CHECK_CLOSE(matmul(a.to(device), b.to(device), options), c, {});
-        auto sum = Tensor<T>::full(c.shape(), 5, device), twice = c.clone();
+        auto sum = Tensor<T>::full(c.shape(), 5, device);
+        auto twice = c.clone();
         for (double& value : twice.span()) value = value + 5;
         add_matmul(sum, a.to(device), b.to(device), options);
         CHECK_CLOSE(sum, twice, {});

@@ -148,9 +148,10 @@ MisplaceOptions one_piece(double whole, double turned, double blank) {
 TEMPLATE_TEST_CASE("misplace_patches: the definition, and the same bits on every device", "", float, double) {
   const std::int64_t C = GENERATE(1, 3);
   const MisplaceOptions opaque{1, 4, 0.5, 0.3, 0.2, 0, 1.5, 1}, blended{0.9, 5, 0.2, 0.2, 0.2, 0.1, 3, 0.2};
-  for (const auto& [H, grid] :
-       std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {33, 1}, {33, 3}, {33, 33}, {40, 2}})
+  const struct { std::int64_t H, grid; } images_and_grids[] = {{1, 1}, {33, 1}, {33, 3}, {33, 33}, {40, 2}};
+  for (const auto& one : images_and_grids)
     for (const std::int64_t B : {1, 5}) {
+      const std::int64_t H = one.H, grid = one.grid;
       INFO("B " << B << ", H " << H << ", grid " << grid);
       const auto images = uniform_tensor<TestType>({B, H, H, C}, 1, 0, 1);
       for (const MisplaceOptions& options : {MisplaceOptions{}, opaque, blended}) {
