@@ -143,6 +143,17 @@ PY
   check "a file that holds no images" refuses model.safetensors "$bin/detect" --model "$model" --data "$model"
   check "an image of another size" "$bin/detect" --model "$model" "$scratch/other_size.png"
   check "a 16-bit PNG" "$bin/detect" --model "$model" "$scratch/sixteen_bits.png"
+  "$python" - "$scratch" <<'PY'
+import sys
+from PIL import Image
+whole = Image.new("L", (160, 160))
+whole.save(sys.argv[1] + "/roi_empty.png")
+whole.paste(255, (0, 0, 80, 160))
+whole.save(sys.argv[1] + "/roi.png")
+PY
+  check "a region of interest" "$bin/detect" --model "$model" --data "$set_dir" --roi "$scratch/roi.png" --out "$scratch/roi_overlays"
+  check "an empty one" refuses "roi_empty.png: no pixel" "$bin/detect" --model "$model" --data "$set_dir" --roi "$scratch/roi_empty.png"
+  check "one of another size" refuses "is 160 x 160, an image is 77 x 201" "$bin/detect" --model "$model" --roi "$scratch/roi.png" "$scratch/other_size.png"
   head -c 3000 "$scratch/whole.jpg" >"$scratch/cut.jpg"
   check "a truncated JPEG is named" refuses cut.jpg "$bin/detect" --model "$model" "$scratch/cut.jpg"
   cp "$scratch/cut.jpg" "$set_dir/train/good/"
@@ -175,6 +186,88 @@ full_disk() {
 }
 check "a full disk" full_disk
 
+# Thresholds: what a calibration learns, what detect then says and returns, and what both refuse.
+calibrated=$scratch/calibrated.safetensors lot=$scratch/lot
+mkdir -p "$lot"/{good,hole} "$scratch/few"
+for i in 0 1 2 3; do cp "$set_dir/train/good/00$i.png" "$lot/good/part$((i / 2))_$i.png"; done
+cp "$set_dir/test/hole/000.png" "$lot/hole/"
+cp "$set_dir"/test/good/*.png "$scratch/few/"
+calibrate=("$bin/calibrate" --model "$model" --out "$calibrated")
+
+# The file but for its header is that of the model that was calibrated: lengths of headers stand in the first 8 bytes.
+same_tensors() {
+  local a b
+  a=$(($(od -An -tu8 -N8 "$1") + 8)) b=$(($(od -An -tu8 -N8 "$2") + 8))
+  cmp <(tail -c +"$((a + 1))" "$1") <(tail -c +"$((b + 1))" "$2")
+}
+calibrates() {
+  "${calibrate[@]}" --data "$lot" --false-positives 0.3 >"$scratch/said"
+  holds "$scratch/said" 'learnt from 4 normal images$' '30 % asked for, 20 % expected of new images, 95 % interval 0.631 to 60.2 %'
+  ! grep -q promised "$scratch/said"
+  same_tensors "$model" "$calibrated"
+  cp "$calibrated" "$scratch/in_place.safetensors"
+  "$bin/calibrate" --model "$scratch/in_place.safetensors" --data "$lot" --false-positives 0.3
+  cmp "$calibrated" "$scratch/in_place.safetensors"
+}
+calibrates_few() {
+  "${calibrate[@]}" --data "$scratch/few" >"$scratch/said"
+  holds "$scratch/said" '5 % asked for, 33.3 % expected' 'with so few images no rate below 33.3 % can be promised'
+}
+calibrates_groups() {
+  "${calibrate[@]}" --data "$lot" --group 'part([0-9])_' --false-positives 0.3 >"$scratch/said"
+  holds "$scratch/said" 'learnt from 4 normal images in 2 groups, which count as [0-9.]+$'
+}
+calibrates_labelled() {
+  "${calibrate[@]}" --labelled "$lot" >"$scratch/said"
+  holds "$scratch/said" 'learnt from 4 normal and 1 anomalous images, whose F1 is [01]'
+}
+detects_anomalies() {
+  ends 1 "$bin/detect" --model "$model" --data "$set_dir" --threshold 0 --csv "$scratch/scores.csv" --jsonl "$scratch/scores.jsonl" >"$scratch/said"
+  holds "$scratch/said" '^0\.[5-9][0-9]+  anomalous  .*/test/hole/000.png$'
+  holds "$scratch/scores.csv" '^path,score,raw_score,anomalous,label,kind$' '/test/hole/000.png,0\.[0-9]+,[0-9.]+,true,1,hole$'
+  holds "$scratch/scores.jsonl" '^\{"path":".*/test/good/000.png","score":0\.[0-9]+,"raw_score":[0-9.]+,"anomalous":true,"label":0,"kind":"good"\}$'
+  [[ $(wc -l <"$scratch/scores.csv") == 7 && $(wc -l <"$scratch/scores.jsonl") == 6 ]]
+}
+detects_none() {
+  ends 0 "$bin/detect" --model "$model" "$set_dir/test/hole/000.png" --threshold 1e9 --jsonl - >"$scratch/said" 2>"$scratch/err"
+  holds "$scratch/said" '"anomalous":false,"label":null,"kind":null\}$'
+  [[ $(wc -l <"$scratch/said") == 1 ]]
+  holds "$scratch/err" '^0\.[0-4][0-9]+  normal     .*/test/hole/000.png$'
+}
+decides_as_its_model() {
+  "${calibrate[@]}" --labelled "$lot" >/dev/null
+  ends 1 "$bin/detect" --model "$calibrated" "$lot/hole/000.png"
+  ends 1 "$bin/detect" --model "$calibrated" --data "$lot" --csv - 2>/dev/null >"$scratch/said"
+  holds "$scratch/said" ',true,1,hole$'
+}
+holds_out() {
+  "$bin/train_patch_svdd" --data "$lot" --size 128 --steps 3 --bank 500 --hold-out 0.3 --group 'part([0-9])_' --out "$scratch/held.safetensors" >"$scratch/said"
+  holds "$scratch/said" ' 2 images held out' 'learnt from 2 normal images'
+}
+check "a threshold from normal images, in another file and in place" calibrates
+check "few of them promise little" calibrates_few
+check "from normal images in groups" calibrates_groups
+check "from labelled images" calibrates_labelled
+check "anomalous: status 1, a row of CSV and of JSON Lines each" detects_anomalies
+check "normal: status 0; rows on standard output alone" detects_none
+check "decisions by the model's own threshold" decides_as_its_model
+check "a training that holds out a group" holds_out
+check "thresholds are not learnt from a data set's own images" refuses "data set with a folder train" "${calibrate[@]}" --data "$set_dir"
+check "nor from images of one kind" refuses "$lot/good" "${calibrate[@]}" --labelled "$lot/good"
+check "one group says nothing" refuses "belong to one group" "${calibrate[@]}" --data "$lot" --group '(part)'
+check "a group without a capture" refuses "captures nothing" "${calibrate[@]}" --data "$lot" --group part
+check "an expression that is none" refuses "is no regular expression" "${calibrate[@]}" --data "$lot" --group '(part'
+check "a share that is none" refuses "'1' is no share" "${calibrate[@]}" --data "$lot" --false-positives 1
+check "nothing to learn from" refuses "give --data or --labelled" "${calibrate[@]}"
+check "a threshold that is no number" refuses "'nan' is no number" "$bin/detect" --model "$model" --threshold nan "$set_dir"
+check "two kinds of rows on standard output" refuses "takes one of" "$bin/detect" --model "$model" --csv - --jsonl - "$set_dir"
+check "no folder for the rows" refuses "$scratch/no/such" "$bin/detect" --model "$model" --csv "$scratch/no/such/x.csv" "$set_dir"
+full_output() { refuses "standard output" bash -c '"$@" >/dev/full' - "$bin/detect" --model "$model" "$set_dir/test/hole/000.png"; }
+check "standard output that is full is an error" full_output
+check "coverage over splits" "$bin/calibration_coverage" --model "$model" --data "$lot" --false-positives 0.3 --splits 3 --csv "$scratch/splits.csv"
+check "a row of each split" holds "$scratch/splits.csv" '^asked,split,' '^0.3,2,2,2,'
+check "too few groups to halve" refuses "has 2 groups" "$bin/calibration_coverage" --model "$model" --data "$lot" --group 'part([0-9])_'
+
 # SQUID: the smallest network that has every part.
 digits=("$bin/train_squid" --digits drawn --digit-images 40 --width 4 --slots 8 --steps 3 --seed 4)
 squid=("${digits[@]}" --size 48 --batch 4)
@@ -200,6 +293,7 @@ check "the course of its training" holds "$scratch/squid.json" '"step": 2' '"ste
 check "its model holds no path, date or number of threads" squid_says_nothing_of_the_run
 check "the same bytes at one and two threads" squid_at_two_threads
 check "detect with its model: decisions, maps, reconstructions" detects_with_squid
+check "its score has no region" refuses "crop the images" "$bin/detect" --model "$squid_model" --roi "$set_dir/test/hole/000.png" "$set_dir/test/hole/000.png"
 check "the published recipe, on a folder, in colour" "$bin/train_squid" --data "$set_dir" --recipe published --config zhanglab --size 64 --width 4 --slots 8 \
   --batch 3 --steps 2 --hold-out 0.25 --out "$scratch/squid_published.safetensors"
 check "the default recipe on a folder" "$bin/train_squid" --data "$set_dir" --size 64 --width 4 --slots 8 --batch 3 --steps 2 --hold-out 0 --eval "$set_dir" \

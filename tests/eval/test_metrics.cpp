@@ -421,6 +421,47 @@ TEST_CASE("aupro of cases done by hand", "[eval]") {
   }
 }
 
+TEST_CASE("pixel metrics inside regions are those of the pixels inside alone", "[eval]") {
+  for (const int seed : {1, 2, 3, 4}) {
+    // Columns 0 to 4 of each map are inside, of one map all.
+    const Scene scene = random_scene(5, 0.3, seed);
+    Maps cut;
+    Masks cut_masks, regions;
+    for (std::size_t i = 0; i < scene.maps.size(); ++i) {
+      const std::int64_t H = scene.maps[i].size(0), W = scene.maps[i].size(1);
+      const std::int64_t width = i == 0 ? W : std::min<std::int64_t>(W, 5);
+      regions.push_back(i == 0 ? Tensor<std::uint8_t>() : Tensor<std::uint8_t>::zeros({H, W}));
+      cut.push_back(Tensor<float>::empty({H, width}));
+      cut_masks.push_back(scene.masks[i].defined() ? Tensor<std::uint8_t>::empty({H, width}) : Tensor<std::uint8_t>());
+      for (std::int64_t y = 0; y < H; ++y)
+        for (std::int64_t x = 0; x < width; ++x) {
+          if (i > 0) regions[i].data()[y * W + x] = 255;
+          cut[i].data()[y * width + x] = scene.maps[i].data()[y * W + x];
+          if (scene.masks[i].defined()) cut_masks[i].data()[y * width + x] = scene.masks[i].data()[y * W + x];
+        }
+    }
+    INFO("seed " << seed);
+    CHECK(pixel_auroc(scene.maps, scene.masks, regions) == pixel_auroc(cut, cut_masks));
+    CHECK(aupro(scene.maps, scene.masks, 0.3, regions) == Approx(aupro(cut, cut_masks)).epsilon(1e-13));
+    CHECK(pixel_auroc(scene.maps, scene.masks, regions) != pixel_auroc(scene.maps, scene.masks));
+  }
+  const Scene scene = small_scene({1, 2, 3}, {0, 1, 1});
+  const auto region = [](std::vector<std::uint8_t> inside) {
+    Tensor<std::uint8_t> tensor = Tensor<std::uint8_t>::zeros({1, std::ssize(inside)});
+    std::ranges::copy(inside, tensor.data());
+    return Masks{tensor};
+  };
+  CHECK(has_both_classes(scene.masks, region({1, 0, 1})));
+  CHECK_FALSE(has_both_classes(scene.masks, region({0, 1, 1})));
+  CHECK_FALSE(has_both_classes(scene.masks, region({1, 0, 0})));
+  CHECK_FALSE(has_both_classes(Masks(1), region({1, 0, 0})));
+  CHECK_THROWS_WITH(pixel_auroc(scene.maps, scene.masks, region({0, 1, 1})),
+                    "pixel_auroc: needs both classes, but of 2 pixels none is normal");
+  CHECK_THROWS_WITH(aupro(scene.maps, scene.masks, 0.3, region({1, 1})),
+                    "aupro: map 0 has shape [1, 3], its region [1, 2]");
+  CHECK_THROWS_WITH(aupro(scene.maps, scene.masks, 0.3, Masks(2)), "aupro: 1 maps, but 2 regions");
+}
+
 TEST_CASE("pixel metrics agree with scikit-learn 1.2 and scipy", "[eval]") {
   // rng = np.random.RandomState(3)
   // masks = (rng.rand(3, 6, 7) < 0.25).astype(np.uint8); masks[2] = 0

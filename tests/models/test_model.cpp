@@ -15,13 +15,18 @@ TEST_CASE("load_model: the method that the file names, or a clear answer") {
   PatchSvdd model(PatchSvddNetworks<float>(nn::Initializer(3)), Tensor<float>::full({64, 64, 3}, 100), {64, {}},
                   Json(Json::Object{{"seed", 3}}));
   model.fit_bank(cuttle_test::integer_tensor<std::uint8_t>({1, 64, 64, 3}, 1, 0, 255), PatchSvdd::all_rows, 1);
-  model.set_calibration(Calibration{2.5, 0.75});
+  const Calibration calibration{2.5, 0.75, FromNormalImages{60, 22, 4, 0.1, 0.3125, 1.7}};
+  model.set_calibration(calibration);
   model.save(path);
+  // For whoever reads the file: (4 + 1.7) / (60 + 1.7).
+  const Json from = Json::parse(SafetensorsFile(path).metadata().at("settings")).at("calibration").at("from");
+  CHECK(from.at("expected_rate").number() == cuttle_test::Approx(5.7 / 61.7).epsilon(1e-14));
+  CHECK(from.at("rate_interval_95").array()[0].number() < 5.7 / 61.7);
 
   const Model loaded = load_model(path);
   REQUIRE(std::holds_alternative<PatchSvdd>(loaded));
   const PatchSvdd& same = std::get<PatchSvdd>(loaded);
-  CHECK(same.calibration() == Calibration{2.5, 0.75});
+  CHECK(same.calibration() == calibration);
   CHECK(same.training().at("seed").integer() == 3);
   const Image image = cuttle_test::integer_tensor<std::uint8_t>({50, 70, 1}, 2, 0, 255);
   CHECK(cuttle_test::same_bits(same.score(image).map, model.score(image).map));

@@ -390,7 +390,7 @@ TEST_CASE("Squid: a saved model gives the same scores, maps and reconstructions,
                 Json(Json::Object{{"recipe", Json("standard")}}));
     model.remember(gray_pictures(5, 32, 3));
     model.fit(normal);
-    if (calibrated) model.set_calibration(Calibration{0.3, 0.07});
+    if (calibrated) model.set_calibration(Calibration{0.3, 0.07, FromLabelledImages{7, 9, 2.0 / 3}});
     model.save(path);
     Squid loaded = Squid::load(path);
     for (std::int64_t i = 0; i < 2; ++i) check_same(loaded.score(picture(test, i)), model.score(picture(test, i)));
@@ -440,7 +440,7 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
     Squid model(SquidNetworks<float>(small_zhanglab(), nn::Initializer(4)), scoring({1, 0.5, 0.25, 2}, true));
     model.remember(gray_pictures(5, 32, 3));
     model.fit(gray_pictures(4, 32, 1));
-    model.set_calibration(Calibration{0.3, 0.07});
+    model.set_calibration(Calibration{0.3, 0.07, FromNormalImages{39, 39, 1, 0.05, 0, 1}});
     model.save(path);
   }
   // Loading `bad` fails with an IoError that names it and the reason.
@@ -537,6 +537,15 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
                              Wrong{{"calibration"}, "high", "object"},
                              Wrong{{"calibration", "threshold"}, "high", "number"},
                              Wrong{{"calibration", "spread"}, 0, "spread is 0"},
+                             Wrong{{"calibration", "from"}, 3, "object"},
+                             Wrong{{"calibration", "from", "images"}, 9, "39 groups"},
+                             Wrong{{"calibration", "from", "groups"}, 0, "39 images in 0 groups"},
+                             Wrong{{"calibration", "from", "above"}, 39, "above is 39"},
+                             Wrong{{"calibration", "from", "above"}, -1, "above is -1"},
+                             Wrong{{"calibration", "from", "asked_rate"}, 1.5, "asked is 1.5"},
+                             Wrong{{"calibration", "from", "correlation"}, -0.5, "correlation is -0.5"},
+                             Wrong{{"calibration", "from", "design_effect"}, 0.5, "design_effect is 0.5"},
+                             Wrong{{"calibration", "from", "design_effect"}, "x", "number"},
                              Wrong{{"running_statistics"}, 1, "true or false"}}) {
     INFO(wrong.names.back() << " " << wrong.value.dump());
     with("settings", replaced(settings, wrong.names, wrong.value).dump());
