@@ -114,7 +114,7 @@ inline cuttle::Tensor<std::uint8_t> rows_of(const cuttle::Tensor<std::uint8_t>& 
 }  // namespace detail
 
 // Reads them, with a line of progress and one for each file left out, and holds out at least the share `hold_out` of
-// them, drawn at random, whole groups at a time. group: as --group.
+// them, drawn at random, whole groups at a time, at least two where a group has several images. group: as --group.
 inline NormalImages normal_images(const std::filesystem::path& path, const cuttle::WorkingSize& working_size,
                                   cuttle::BadFile bad_file, double hold_out, const std::string& group,
                                   std::uint64_t seed) {
@@ -154,13 +154,17 @@ inline NormalImages normal_images(const std::filesystem::path& path, const cuttl
   constexpr std::uint64_t hold_out_stream = std::uint64_t{7} << 56;
   const auto order = random_permutation(std::ssize(by_number), seed, hold_out_stream);
   std::vector<std::size_t> train, held_out;
+  int groups_out = 0;
   for (std::size_t k = order.size(); k-- > 0;) {
     const auto& images = *by_number[static_cast<std::size_t>(order[k])];
-    auto& part = std::ssize(held_out) < wanted ? held_out : train;
+    // One group of several images would say nothing of others.
+    auto& part = std::ssize(held_out) < wanted || (groups_out == 1 && held_out.size() > 1) ? held_out : train;
+    groups_out += &part == &held_out;
     part.insert(part.begin(), images.begin(), images.end());
   }
   if (train.empty())
-    throw IoError(path.string(), concat("its ", usable, " images are one group, of which none can be held out"));
+    throw IoError(path.string(),
+                  concat("its ", usable, " images are too few groups, ", by_number.size(), ", to hold some out"));
   NormalImages normal{detail::rows_of(pictures, counts, train), detail::rows_of(pictures, counts, held_out), {}, {}};
   for (const std::size_t i : held_out) normal.held_out_groups.push_back(groups[i]);
   if (set) {

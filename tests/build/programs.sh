@@ -188,10 +188,12 @@ check "a full disk" full_disk
 
 # Thresholds: what a calibration learns, what detect then says and returns, and what both refuse.
 calibrated=$scratch/calibrated.safetensors lot=$scratch/lot
-mkdir -p "$lot"/{good,hole} "$scratch/few"
+mkdir -p "$lot"/{good,hole} "$scratch/few" "$scratch/parts"
 for i in 0 1 2 3; do cp "$set_dir/train/good/00$i.png" "$lot/good/part$((i / 2))_$i.png"; done
 cp "$set_dir/test/hole/000.png" "$lot/hole/"
 cp "$set_dir"/test/good/*.png "$scratch/few/"
+cp "$lot"/good/*.png "$scratch/parts/"
+for i in 0 1; do cp "$set_dir/test/good/00$i.png" "$scratch/parts/part2_$i.png"; done
 calibrate=("$bin/calibrate" --model "$model" --out "$calibrated")
 
 # The file but for its header is that of the model that was calibrated: lengths of headers stand in the first 8 bytes.
@@ -241,8 +243,9 @@ decides_as_its_model() {
   holds "$scratch/said" ',true,1,hole$'
 }
 holds_out() {
-  "$bin/train_patch_svdd" --data "$lot" --size 128 --steps 3 --bank 500 --hold-out 0.3 --group 'part([0-9])_' --out "$scratch/held.safetensors" >"$scratch/said"
-  holds "$scratch/said" ' 2 images held out' 'learnt from 2 normal images'
+  "$bin/train_patch_svdd" --data "$scratch/parts" --size 128 --steps 3 --bank 500 --hold-out 0.3 --group 'part([0-9])_' --out "$scratch/held.safetensors" >"$scratch/said"
+  holds "$scratch/said" ' 4 images held out' 'learnt from 4 normal images in 2 groups'
+  refuses "too few groups, 2, to hold some out" "${train[@]}" --data "$lot" --hold-out 0.3 --group 'part([0-9])_' --out "$scratch/no"
 }
 check "a threshold from normal images, in another file and in place" calibrates
 check "few of them promise little" calibrates_few
