@@ -422,7 +422,7 @@ TEST_CASE("aupro of cases done by hand", "[eval]") {
 }
 
 TEST_CASE("pixel metrics inside regions are those of the pixels inside alone", "[eval]") {
-  for (const int seed : {1, 2, 3, 4}) {
+  for (const unsigned seed : {1u, 2u, 3u, 4u}) {
     // Columns 0 to 4 of each map are inside, of one map all.
     const Scene scene = random_scene(5, 0.3, seed);
     Maps cut;
