@@ -120,7 +120,7 @@ TEST_CASE("with_threshold: the scale stays") {
 
 TEST_CASE("Calibration: normalised scores rank as scores do, and 0.5 is the cut to the last bit") {
   for (const Calibration& calibration : {Calibration{3, 0.5}, Calibration{-1e-9, 1e12}, Calibration{1e200, 1e-200},
-                                        Calibration{0.25, 1e-3}, Calibration{0, 1}}) {
+                                         Calibration{0.25, 1e-3}, Calibration{0, 1}}) {
     calibration.check();
     const double cut = calibration.threshold;
     CHECK(calibration.normalised(cut) == 0.5);

@@ -21,6 +21,7 @@
 #include <numbers>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "cuttle/core/error.hpp"
