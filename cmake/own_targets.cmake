@@ -1,6 +1,6 @@
 # How this project builds its own programs and tests; nothing here reaches a user's target.
 option(CUTTLE_NATIVE "Build the project's own targets with cuttle::native" OFF)
-option(CUTTLE_SANITIZE "Build the project's own targets with the address and undefined-behaviour sanitizers" OFF)
+set(CUTTLE_SANITIZE OFF CACHE STRING "Build the project's own targets with sanitizers: ON (address and undefined) or thread")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
@@ -12,9 +12,14 @@ add_library(cuttle_own_flags INTERFACE)
 target_compile_options(cuttle_own_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Werror
                                                   -ffp-contract=off)
 if(CUTTLE_SANITIZE)
+  if(CUTTLE_SANITIZE STREQUAL "thread")
+    set(sanitizers thread)
+  else()
+    set(sanitizers address,undefined)
+  endif()
   target_compile_options(
-    cuttle_own_flags INTERFACE -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)
-  target_link_options(cuttle_own_flags INTERFACE -fsanitize=address,undefined)
+    cuttle_own_flags INTERFACE -O1 -g1 -fno-omit-frame-pointer -fsanitize=${sanitizers} -fno-sanitize-recover=all)
+  target_link_options(cuttle_own_flags INTERFACE -fsanitize=${sanitizers})
 endif()
 target_link_libraries(cuttle_own_flags INTERFACE cuttle::cuttle $<$<BOOL:${CUTTLE_NATIVE}>:cuttle::native>)
 

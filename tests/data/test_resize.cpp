@@ -18,6 +18,13 @@ Image hashed(std::int64_t height, std::int64_t width, std::int64_t channels) {
   return image;
 }
 
+std::vector<Tile> tiles_of(std::int64_t height, std::int64_t width, std::int64_t tile, std::int64_t overlap) {
+  const TileCover cover(height, width, tile, overlap);
+  std::vector<Tile> tiles;
+  for (std::int64_t i = 0; i < cover.size(); ++i) tiles.push_back(cover[i]);
+  return tiles;
+}
+
 }  // namespace
 
 TEST_CASE("resize: equal to Pillow's bicubic to the bit") {
@@ -82,14 +89,14 @@ TEST_CASE("resize_mask: above 128 counts, 128 does not") {
   CHECK(std::vector<int>(half.span().begin(), half.span().end()) == std::vector<int>{0, 1});
 }
 
-TEST_CASE("cover_with_tiles: every pixel covered, all inside, overlaps as asked") {
+TEST_CASE("TileCover: every pixel covered, all inside, overlaps as asked") {
   for (const auto& [height, width, tile, overlap] : {std::array<std::int64_t, 4>{256, 256, 256, 64},
                                                      {257, 256, 256, 64},
                                                      {515, 1029, 256, 33},
                                                      {129, 515, 33, 0},
                                                      {64, 64, 1, 0},
                                                      {100, 1000, 100, 99}}) {
-    const auto tiles = cover_with_tiles(height, width, tile, overlap);
+    const auto tiles = tiles_of(height, width, tile, overlap);
     std::vector<int> rows(static_cast<std::size_t>(height)), columns(static_cast<std::size_t>(width));
     std::vector<int> covered(static_cast<std::size_t>(height * width));
     for (const Tile& t : tiles) {
@@ -108,13 +115,13 @@ TEST_CASE("cover_with_tiles: every pixel covered, all inside, overlaps as asked"
       }
     }
   }
-  CHECK(cover_with_tiles(256, 256, 256, 64) == std::vector<Tile>{{0, 0, 256}});
+  CHECK(tiles_of(256, 256, 256, 64) == std::vector<Tile>{{0, 0, 256}});
   // 600 = 256 + 2 * 172: two tiles would leave no room for an overlap of 64, three share 84.
-  CHECK(cover_with_tiles(256, 600, 256, 64) == std::vector<Tile>{{0, 0, 256}, {0, 172, 256}, {0, 344, 256}});
-  CHECK_THROWS_AS(cover_with_tiles(255, 256, 256, 64), Error);
-  CHECK_THROWS_AS(cover_with_tiles(256, 256, 64, 64), Error);
-  CHECK_THROWS_AS(cover_with_tiles(256, 256, 0, 0), Error);
-  CHECK_THROWS_AS(cover_with_tiles(256, 256, 64, -1), Error);
+  CHECK(tiles_of(256, 600, 256, 64) == std::vector<Tile>{{0, 0, 256}, {0, 172, 256}, {0, 344, 256}});
+  CHECK_THROWS_AS(TileCover(255, 256, 256, 64), Error);
+  CHECK_THROWS_AS(TileCover(256, 256, 64, 64), Error);
+  CHECK_THROWS_AS(TileCover(256, 256, 0, 0), Error);
+  CHECK_THROWS_AS(TileCover(256, 256, 64, -1), Error);
 }
 
 TEST_CASE("crop: the tile's own pixels") {

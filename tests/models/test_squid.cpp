@@ -73,9 +73,9 @@ Tensor<float> seen_by_networks(const Image& image) {
 // What the discriminator's first layer makes of an image, pixel by pixel: at most 32 a side, so that each is a cell.
 using Cells = std::vector<std::vector<double>>;
 Cells cells_of(const SquidNetworks<float>& networks, const Image& image) {
-  SquidTrace<float> trace;
-  networks.discriminator(Var<float>(seen_by_networks(image)), nullptr, nn::Statistics::running, &trace);
-  const Tensor<float>& map = trace[0].second;
+  SquidDiscriminatorMaps<float> maps;
+  networks.discriminator(Var<float>(seen_by_networks(image)), nullptr, nn::Statistics::running, &maps);
+  const Tensor<float>& map = maps[0];
   REQUIRE(map.shape() == Shape({1, size / 2, size / 2, 16}));
   Cells cells(static_cast<std::size_t>(map.numel() / 16), std::vector<double>(16));
   for (std::int64_t i = 0; i < map.numel(); ++i)
@@ -91,10 +91,10 @@ Judged judged(const SquidNetworks<float>& networks, const std::vector<Cells>& me
   const SquidReconstruction<float> made = networks.generator(x, {});
   result.reconstruction = made.student.value();
 
-  SquidTrace<float> of_image, of_reconstruction;
-  const auto logit = [&](const Tensor<float>& y, SquidTrace<float>& trace) {
+  SquidDiscriminatorMaps<float> of_image, of_reconstruction;
+  const auto logit = [&](const Tensor<float>& y, SquidDiscriminatorMaps<float>& maps) {
     const auto statistics = running_statistics ? nn::Statistics::running : nn::Statistics::batch;
-    return static_cast<double>(networks.discriminator(Var<float>(y), nullptr, statistics, &trace).value().item());
+    return static_cast<double>(networks.discriminator(Var<float>(y), nullptr, statistics, &maps).value().item());
   };
   result.parts[0] = logit(result.reconstruction, of_reconstruction);
   result.parts[1] = logit(x, of_image);
@@ -124,8 +124,7 @@ Judged judged(const SquidNetworks<float>& networks, const std::vector<Cells>& me
     return mean;
   };
   result.differences[0] = difference(x, result.reconstruction);
-  for (std::size_t k = 1; k < 4; ++k)
-    result.differences[k] = difference(of_image[k - 1].second, of_reconstruction[k - 1].second);
+  for (std::size_t k = 1; k < 4; ++k) result.differences[k] = difference(of_image[k - 1], of_reconstruction[k - 1]);
   double error = 0, mean = 0, variance = 0;
   for (const float d : result.differences[0].span()) error += static_cast<double>(d) / (size * size);
   for (const float v : x.span()) mean += static_cast<double>(v) / (size * size);
@@ -288,15 +287,15 @@ TEST_CASE("Squid: the memory of the score holds every image, or as many as are a
   large.save(path);
   const auto cells = SafetensorsFile(path).tensor<float>("memory.cells");
   REQUIRE(cells.shape() == Shape({32 * 32, 2, C}));
-  SquidTrace<float> trace;
+  SquidDiscriminatorMaps<float> maps;
   large.networks().discriminator(Var<float>(seen_by_networks(picture(images, 1))), nullptr, nn::Statistics::running,
-                                 &trace);
+                                 &maps);
   const auto pixels_of = [](std::int64_t cell) { return std::pair(cell * 36 / 32, (cell + 1) * 36 / 32); };
   for (const std::int64_t s : {0, 7, 31, 32 * 7, 32 * 7 + 15, 32 * 32 - 1}) {
     double sum = 0, count = 0;
     for (std::int64_t y = pixels_of(s / 32).first; y < pixels_of(s / 32).second; ++y)
       for (std::int64_t x = pixels_of(s % 32).first; x < pixels_of(s % 32).second; ++x, ++count)
-        sum += static_cast<double>(trace[0].second.data()[(y * 36 + x) * C + 3]);
+        sum += static_cast<double>(maps[0].data()[(y * 36 + x) * C + 3]);
     CHECK(static_cast<double>(cells.data()[(s * 2 + 1) * C + 3]) == Approx(sum / count).epsilon(1e-5));
   }
   // What is remembered is as normal as can be.

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cuttle/backend/cpu_scratch.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/seam/args.hpp"
 #include "cuttle/seam/random_affine.hpp"
 

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "cuttle/core/parallel.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 #include "cuttle/seam/patch_range.hpp"
@@ -39,11 +40,10 @@ void distribute_scores(const seam::DistributeScoresArgs<T>& a) {
   CoveredRun *down = runs.data(), *across = down + a.H;
   const std::int64_t cell_rows = covered_runs(a.H, a.I, a.patch_size, a.stride, down);
   const std::int64_t cell_cols = covered_runs(a.W, a.J, a.patch_size, a.stride, across);
-  parallel_for(a.B * cell_rows, [&](std::int64_t strip) {
+  parallel_for_with_scratch<double>(a.B * cell_rows, a.J, [&](std::int64_t strip, double* sums) {
     const CoveredRun rows = down[strip % cell_rows];
     const T* scores = a.scores + strip / cell_rows * a.I * a.J;
-    Tensor<double> column_sums = Tensor<double>::zeros({a.J});
-    double* sums = column_sums.data();
+    std::fill_n(sums, a.J, 0.0);
     for (std::int64_t i = rows.patches.first; i < rows.patches.last; ++i)
       for (std::int64_t j = 0; j < a.J; ++j) sums[j] += static_cast<double>(scores[i * a.J + j]);
     T* map = a.maps + (strip / cell_rows * a.H + rows.begin) * a.W;

@@ -6,8 +6,8 @@
 
 #include "cuttle/backend/cpu_elementwise.hpp"
 #include "cuttle/backend/cpu_random.hpp"
-#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/core/parallel.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/seam/args.hpp"
 #include "cuttle/seam/crop_pair.hpp"
 

@@ -7,8 +7,8 @@
 #include <functional>
 #include <limits>
 
-#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_sums.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/seam/args.hpp"
 
 namespace cuttle::cpu {

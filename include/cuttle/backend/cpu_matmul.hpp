@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "cuttle/backend/cpu_conv2d.hpp"
-#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/core/parallel.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 

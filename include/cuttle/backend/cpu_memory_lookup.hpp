@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "cuttle/backend/cpu_gumbel_shrinkage.hpp"
-#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/core/parallel.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/seam/args.hpp"
 
 #define CUTTLE_KERNELS "cuttle/backend/memory_lookup.inl"

@@ -56,6 +56,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -66,6 +67,7 @@
 
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/core/parallel.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 
@@ -557,8 +559,12 @@ class FilteredSearch {
     });
     // Chunks: enough of them for the threads, each large enough that the bank is read few times.
     const std::int64_t chunk = tile_queries * std::clamp<std::int64_t>((served / tile_queries + 7) / 8, 4, 64);
-    parallel_for((served + chunk - 1) / chunk,
-                 [&](std::int64_t c) { search(order_.data() + c * chunk, std::min(chunk, served - c * chunk)); });
+    const std::int64_t most = std::min(chunk, served), tiles = (most + tile_queries - 1) / tile_queries;
+    const std::int64_t scratch = Tiles::size(1, args_.D, fours_) + Tiles::size(tiles, args_.D, fours_) +
+                                 most * static_cast<std::int64_t>(sizeof(std::int64_t));
+    parallel_for_with_scratch<std::byte>((served + chunk - 1) / chunk, scratch, [&](std::int64_t c, std::byte* memory) {
+      search(order_.data() + c * chunk, std::min(chunk, served - c * chunk), memory);
+    });
   }
 
  private:
@@ -595,11 +601,12 @@ class FilteredSearch {
   }
 
   // Answers the n queries named.
-  void search(const std::int64_t* names, std::int64_t n) {
+  void search(const std::int64_t* names, std::int64_t n, std::byte* memory) {
     const std::int64_t D = args_.D, cells = filter_.cells.numel();
     const std::int64_t tiles = (n + tile_queries - 1) / tile_queries;
-    Tiles gathered(1, D, fours_), packed(tiles, D, fours_);
-    Tensor<std::int64_t> listed = Tensor<std::int64_t>::empty({n});
+    Tiles gathered(memory, 1, D, fours_), packed(memory + Tiles::size(1, D, fours_), tiles, D, fours_);
+    auto* const listed =
+        reinterpret_cast<std::int64_t*>(memory + Tiles::size(1, D, fours_) + Tiles::size(tiles, D, fours_));
     // The nearest cluster first: it mostly holds the answer, and so tells which others to skip.
     const auto centre_of = [&](std::int64_t j) { return queries_.data()[names[j]].nearest_centre; };
     for (std::int64_t c = 0, first = 0; c < cells && clusters_ > 1; ++c) {
@@ -616,7 +623,7 @@ class FilteredSearch {
       std::int64_t count = 0;
       if (untested == 0)
         for (std::int64_t j = 0; j < n; ++j)
-          if (!skips(names[j], cell)) listed.data()[count++] = names[j];
+          if (!skips(names[j], cell)) listed[count++] = names[j];
       if (untested > 0) {
         visit(cell, names, n, &packed, gathered);
         --untested;
@@ -624,7 +631,7 @@ class FilteredSearch {
         visit(cell, names, n, &packed, gathered);
         untested = untested_after_full;
       } else {
-        visit(cell, listed.data(), count, nullptr, gathered);
+        visit(cell, listed, count, nullptr, gathered);
       }
     }
     for (std::int64_t j = 0; j < n; ++j)
@@ -642,20 +649,28 @@ class FilteredSearch {
 
   // Queries as the kernels read them, in floats and in bytes.
   struct Tiles {
-    Tensor<float> floats;                // (tiles, D, 12), x'
-    Tensor<std::int8_t> bytes;           // (tiles, ceil(D/4), 12, 4), a
-    Tensor<bool> has_floats, has_bytes;  // (tiles)
-    Tiles(std::int64_t tiles, std::int64_t D, std::int64_t fours)
-        : floats(Tensor<float>::zeros({tiles, D, tile_queries})),
-          bytes(Tensor<std::int8_t>::zeros({tiles, fours, tile_queries, 4})),
-          has_floats(Tensor<bool>::zeros({tiles})),
-          has_bytes(Tensor<bool>::zeros({tiles})) {}
+    float* floats;                 // (tiles, D, 12), x'
+    std::int8_t* bytes;            // (tiles, ceil(D/4), 12, 4), a
+    bool *has_floats, *has_bytes;  // (tiles)
+
+    // Bytes of memory that so many take.
+    static std::int64_t size(std::int64_t tiles, std::int64_t D, std::int64_t fours) noexcept {
+      constexpr std::int64_t line = 64;
+      return (tiles * (4 * tile_queries * (D + fours) + 2) + line - 1) / line * line;
+    }
+    Tiles(std::byte* memory, std::int64_t tiles, std::int64_t D, std::int64_t fours) noexcept
+        : floats(reinterpret_cast<float*>(memory)),
+          bytes(reinterpret_cast<std::int8_t*>(floats + tiles * D * tile_queries)),
+          has_floats(reinterpret_cast<bool*>(bytes + tiles * fours * tile_queries * 4)),
+          has_bytes(has_floats + tiles) {
+      std::memset(memory, 0, static_cast<std::size_t>(size(tiles, D, fours)));
+    }
   };
 
   // The floats, and below the bytes, of up to 12 queries; a tile of the queries gathered for one cell is never kept.
   const float* pack(const std::int64_t* names, std::int64_t count, Tiles& tiles, std::int64_t tile, bool keep) const {
-    float* packed = tiles.floats.data() + tile * tile_queries * args_.D;
-    if (std::exchange(tiles.has_floats.data()[tile], keep)) return packed;
+    float* packed = tiles.floats + tile * tile_queries * args_.D;
+    if (std::exchange(tiles.has_floats[tile], keep)) return packed;
     for (std::int64_t r = 0; r < count; ++r)
       for (std::int64_t i = 0; i < args_.D; ++i) packed[i * tile_queries + r] = centred_.data()[names[r] * args_.D + i];
     return packed;
@@ -663,8 +678,8 @@ class FilteredSearch {
 
   const std::int8_t* pack_int8(const std::int64_t* names, std::int64_t count, Tiles& tiles, std::int64_t tile,
                                bool keep) const {
-    std::int8_t* packed = tiles.bytes.data() + tile * tile_queries * 4 * fours_;
-    if (std::exchange(tiles.has_bytes.data()[tile], keep)) return packed;
+    std::int8_t* packed = tiles.bytes + tile * tile_queries * 4 * fours_;
+    if (std::exchange(tiles.has_bytes[tile], keep)) return packed;
     for (std::int64_t r = 0; r < count; ++r)
       for (std::int64_t i = 0; i < fours_; ++i)
         std::memcpy(packed + (i * tile_queries + r) * 4, int8_.data() + (names[r] * fours_ + i) * 4, 4);

@@ -22,10 +22,10 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cuttle/backend/cpu_scratch.hpp"
 #include "cuttle/backend/cpu_simd.hpp"
 #include "cuttle/core/error.hpp"
 #include "cuttle/core/parallel.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "cuttle/core/tensor.hpp"
 #include "cuttle/seam/args.hpp"
 

@@ -12,6 +12,7 @@
 
 #include "cuttle/core/error.hpp"
 #include "cuttle/core/tensor.hpp"
+#include "cuttle/data/pixels.hpp"
 
 namespace cuttle::detail {
 
@@ -151,11 +152,6 @@ inline void check_bmp(const ImageBytes& file) {
   file.expect(offset >= 14 + header && offset <= file.size(), "corrupt: the BMP header points outside the file");
   file.expect(height == 0 || row <= (file.size() - offset) / height,
               "truncated: the file ends in the middle of the picture");
-}
-
-// round(value * 255 / full_scale) for 0 <= value <= full_scale.
-constexpr std::uint8_t to_8_bit(std::uint32_t value, std::uint32_t full_scale) {
-  return static_cast<std::uint8_t>((value * 255 + full_scale / 2) / full_scale);
 }
 
 // P1 to P6: bitmaps, gray and colour, as text or binary, up to 16 bits; [H, W, 1 or 3]. maxval is brought to 255.

@@ -22,6 +22,11 @@ inline void require_image(const Image& image, const char* op) {
           ": image needs shape [H, W, 1 or 3], got ", image.shape());
 }
 
+// round(value * 255 / full_scale) for 0 <= value <= full_scale.
+constexpr std::uint8_t to_8_bit(std::uint32_t value, std::uint32_t full_scale) {
+  return static_cast<std::uint8_t>((value * 255 + full_scale / 2) / full_scale);
+}
+
 }  // namespace detail
 
 // One channel of images (...,1 or 3): colours weighted as ITU-R BT.601 does, in 16-bit fixed point, as Pillow's "L" has

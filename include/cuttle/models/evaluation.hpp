@@ -22,7 +22,7 @@ namespace cuttle {
 // A trained model: what it makes of an image and, where it learnt it, how scores become decisions.
 template <class M>
 concept AnomalyModel = requires(const M& model, const Image& image) {
-  { model.score(image) } -> std::same_as<AnomalyMap>;
+  { model.score(image) } -> std::convertible_to<AnomalyMap>;
   { model.calibration() } -> std::convertible_to<std::optional<Calibration>>;
 };
 

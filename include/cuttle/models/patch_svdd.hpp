@@ -54,7 +54,7 @@ class PatchSvdd {
 
   // Fills both banks with the embeddings of normal pictures, bytes (N,size,size,3). Of a scale with more than `rows`
   // patches a seeded subset of that many is kept (all_rows keeps every patch, as the paper does). progress(done, N) is
-  // called now and then.
+  // called after each; where it throws, the model stays as it was.
   template <class Progress>
   void fit_bank(const Tensor<std::uint8_t>& pictures, std::int64_t rows, std::uint64_t seed, Progress&& progress) {
     require_pictures("fit_bank", pictures);
@@ -68,8 +68,9 @@ class PatchSvdd {
       large.take(embeddings.large.to(Device::cpu()));
       progress(n + 1, N);
     }
-    bank_small_.emplace(small.rows.to(device()));
-    bank_large_.emplace(large.rows.to(device()));
+    NearestPatchIndex<float> bank_small(small.rows.to(device())), bank_large(large.rows.to(device()));
+    bank_small_.emplace(std::move(bank_small));
+    bank_large_.emplace(std::move(bank_large));
   }
   void fit_bank(const Tensor<std::uint8_t>& pictures, std::int64_t rows, std::uint64_t seed) {
     fit_bank(pictures, rows, seed, [](std::int64_t, std::int64_t) {});
@@ -89,24 +90,33 @@ class PatchSvdd {
   // the working size, or where the image is cut into tiles the image's own; there a pixel in several tiles takes the
   // mean of their maps.
   AnomalyMap score(const Image& image) const {
+    detail::require_image(image, "PatchSvdd::score");
+    return score(ImageView::of(image));
+  }
+  AnomalyMap score(const ImageView& image) const {
     const WorkingSize::Pictures pictures = working_size_.pictures_of(image);
-    const std::int64_t size = working_size_.size, width = pictures.width;
-    AnomalyMap result{Tensor<float>::zeros({pictures.height, width}), 0};
-    Tensor<float> covered = Tensor<float>::zeros(result.map.shape());
-    for (std::size_t i = 0; i < pictures.tiles.size(); ++i) {
-      const auto row = static_cast<std::int64_t>(i);
-      const Tensor<float> part = maps_of(pictures.images.slice(row, row + 1));
-      const Tile& tile = pictures.tiles[i];
-      for (std::int64_t y = 0; y < size; ++y)
-        for (std::int64_t x = 0; x < size; ++x) {
-          const std::int64_t at = (tile.top + y) * width + tile.left + x;
-          result.map.data()[at] += part.data()[y * size + x];
-          covered.data()[at] += 1;
-        }
+    const TileCover& tiles = pictures.tiles;
+    const std::int64_t size = working_size_.size, width = tiles.width();
+    AnomalyMap result;
+    if (tiles.size() == 1) {
+      result.map = maps_of(pictures.images).reshape({size, size});
+    } else {
+      result.map = Tensor<float>::zeros({tiles.height(), width});
+      Tensor<float> covered = Tensor<float>::zeros(result.map.shape());
+      for (std::int64_t i = 0; i < tiles.size(); ++i) {
+        const Tensor<float> part = maps_of(pictures.images.slice(i, i + 1));
+        const Tile tile = tiles[i];
+        for (std::int64_t y = 0; y < size; ++y)
+          for (std::int64_t x = 0; x < size; ++x) {
+            const std::int64_t at = (tile.top + y) * width + tile.left + x;
+            result.map.data()[at] += part.data()[y * size + x];
+            covered.data()[at] += 1;
+          }
+      }
+      cpu::map(result.map.numel(), result.map.data(), result.map.data(), covered.data(),
+               [](float sum, float count) { return sum / count; });
     }
-    cpu::map(result.map.numel(), result.map.data(), result.map.data(), covered.data(),
-             [](float sum, float count) { return sum / count; });
-    result.score = static_cast<double>(max_over_pixels(result.map.reshape({1, pictures.height, width})).item());
+    result.score = static_cast<double>(max_over_pixels(result.map.reshape({1, tiles.height(), width})).item());
     return result;
   }
 

@@ -77,8 +77,10 @@ class Squid {
   Device device() const noexcept { return networks_.generator.queues().device(); }
 
   // Stores the features of normal images (N,image_size,image_size,1), bytes, that the memory part of the score measures
-  // distances to: those of the training set. More than `most` of them: a seeded subset.
-  void remember(const Tensor<std::uint8_t>& images, std::int64_t most = 1000, std::uint64_t seed = 0) {
+  // distances to: those of the training set. More than `most` of them: a seeded subset. progress(done, of how many) is
+  // called after each; where it throws, the model stays as it was.
+  template <class Progress>
+  void remember(const Tensor<std::uint8_t>& images, std::int64_t most, std::uint64_t seed, Progress&& progress) {
     require_images("remember", images);
     require(most >= 1, "Squid::remember: most is ", most);
     constexpr std::uint64_t subset_stream = std::uint64_t{8} << 56;
@@ -87,32 +89,44 @@ class Squid {
     auto memory = Tensor<float>::empty({S, N, D});
     for (std::int64_t n = 0; n < N; ++n) {
       const std::int64_t row = rows[static_cast<std::size_t>(n)];
-      SquidTrace<float> trace;
-      logit(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0), trace);
-      const Tensor<float> features = cell_features(trace);
+      SquidDiscriminatorMaps<float> maps;
+      logit(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0), maps);
+      const Tensor<float> features = cell_features(maps);
       for (std::int64_t s = 0; s < S; ++s) std::copy_n(features.data() + s * D, D, memory.data() + (s * N + n) * D);
+      progress(n + 1, N);
     }
     set_memory(std::move(memory));
   }
+  void remember(const Tensor<std::uint8_t>& images, std::int64_t most = 1000, std::uint64_t seed = 0) {
+    remember(images, most, seed, [](std::int64_t, std::int64_t) {});
+  }
 
   // Learns from normal images (N,image_size,image_size,1), bytes, N at least 2, how the parts of the score and the
-  // differences in the maps spread. The authors show the images augmented, as in training.
-  void fit(const Tensor<std::uint8_t>& images, const AugmentOptions& augment_options = still, std::uint64_t seed = 0) {
+  // differences in the maps spread. The authors show the images augmented, as in training. progress(done, N) is called
+  // after each; where it throws, the model stays as it was.
+  template <class Progress>
+  void fit(const Tensor<std::uint8_t>& images, const AugmentOptions& augment_options, std::uint64_t seed,
+           Progress&& progress) {
     require_images("fit", images);
     require(images.size(0) >= 2, "Squid::fit: one image has no spread; give more normal images");
     require(scoring_.weights[2] == 0 || memory_.defined(), "Squid::fit: the score has a memory; call remember first");
     std::array<std::vector<double>, SquidScoring::parts> values;
     std::array<double, layers> differences{};
+    std::int64_t done = 0;
     for_each_seen(images, augment_options, seed, [&](const Seen& seen) {
       for (std::size_t k = 0; k < values.size(); ++k) values[k].push_back(seen.parts[k]);
       for (std::size_t k = 0; k < differences.size(); ++k) differences[k] += mean_of(seen.differences[k]);
+      progress(++done, images.size(0));
     });
-    normalisation_.clear();
+    std::vector<LogitNormalisation> normalisation;
     for (std::size_t k = 0; k < values.size(); ++k)
-      normalisation_.push_back(scoring_.weights[k] > 0 ? LogitNormalisation::from(values[k])
-                                                       : LogitNormalisation{0, 1});
+      normalisation.push_back(scoring_.weights[k] > 0 ? LogitNormalisation::from(values[k]) : LogitNormalisation{0, 1});
+    normalisation_ = std::move(normalisation);
     for (std::size_t k = 0; k < differences.size(); ++k)
       difference_scale_[k] = std::max(differences[k] / static_cast<double>(images.size(0)), 1e-12);
+  }
+  void fit(const Tensor<std::uint8_t>& images, const AugmentOptions& augment_options = still, std::uint64_t seed = 0) {
+    fit(images, augment_options, seed, [](std::int64_t, std::int64_t) {});
   }
 
   // What makes decisions of scores, where it was learnt (eval/calibrate.hpp); saved with the model.
@@ -126,8 +140,11 @@ class Squid {
   // squared differences between image and reconstruction, in pixels and in what the first three layers of the
   // discriminator make of both, each divided by its mean over normal images, averaged.
   AnomalyMap score(const Image& image) const {
-    require(!normalisation_.empty(), "Squid::score: call fit first");
     detail::require_image(image, "Squid::score");
+    return score(ImageView::of(image));
+  }
+  AnomalyMap score(const ImageView& image) const {
+    require(!normalisation_.empty(), "Squid::score: call fit first");
     const std::int64_t size = networks_.generator.config().image_size;
     const Image gray = to_gray(resize(image, size, size));
     const Tensor<float> image_seen =
@@ -262,8 +279,8 @@ class Squid {
   std::int64_t segments() const { return cells() * cells(); }
   // What the discriminator's first layer made of an image, (1,h,h,D) -> (S,D) on the CPU: means over the cells, row by
   // row.
-  Tensor<float> cell_features(const SquidTrace<float>& of_image) const {
-    const Tensor<float> map = of_image[0].second.to(Device::cpu());
+  Tensor<float> cell_features(const SquidDiscriminatorMaps<float>& of_image) const {
+    const Tensor<float> map = of_image[0].to(Device::cpu());
     const std::int64_t h = map.size(1), D = map.size(3), k = cells();
     auto means = Tensor<float>::empty({k * k, D});
     parallel_for(k * k, [&](std::int64_t s) {
@@ -338,22 +355,22 @@ class Squid {
   }
 
   // The discriminator's of one image, and what its layers made of it.
-  double logit(const Tensor<float>& image, SquidTrace<float>& trace) const {
+  double logit(const Tensor<float>& image, SquidDiscriminatorMaps<float>& maps) const {
     const nn::Statistics statistics = scoring_.running_statistics ? nn::Statistics::running : nn::Statistics::batch;
-    const Tensor<float> value = networks_.discriminator(Var<float>(image), nullptr, statistics, &trace).value();
+    const Tensor<float> value = networks_.discriminator(Var<float>(image), nullptr, statistics, &maps).value();
     return static_cast<double>(value.to(Device::cpu()).data()[0]);
   }
   // What the networks make of an image and its reconstruction, the i-th of a batch.
   Seen look(const Tensor<float>& image, const SquidReconstruction<float>& made, std::int64_t i) const {
     Seen seen;
     seen.reconstruction = made.student.value().slice(i, i + 1);
-    SquidTrace<float> of_image, of_reconstruction;
+    SquidDiscriminatorMaps<float> of_image, of_reconstruction;
     seen.parts[0] = logit(seen.reconstruction, of_reconstruction);
     seen.parts[1] = logit(image, of_image);
     if (scoring_.weights[2] > 0) seen.parts[2] = familiarity(cell_features(of_image));
     seen.differences[0] = squared_difference(image, seen.reconstruction);
     for (std::size_t k = 1; k < layers; ++k)
-      seen.differences[k] = squared_difference(of_image[k - 1].second, of_reconstruction[k - 1].second);
+      seen.differences[k] = squared_difference(of_image[k - 1], of_reconstruction[k - 1]);
     seen.parts[3] = -log_relative_error(image, mean_of(seen.differences[0]));
     return seen;
   }

@@ -25,6 +25,8 @@ struct SquidDecoderMemory {
 };
 
 struct SquidConfig {
+  static constexpr std::int64_t most_levels = 16;
+
   std::int64_t image_size = 128;     // pixels a side, one channel
   std::int64_t grid = 2;             // patches a side (the paper's N)
   std::int64_t levels = 4;           // halvings in the encoder
@@ -126,8 +128,8 @@ struct SquidConfig {
   // Throws where the numbers do not make a network.
   void check() const {
     const char* op = "SquidConfig";
-    require(grid >= 1 && levels >= 1 && levels <= 16 && root >= 4 && root % 4 == 0, op, ": grid ", grid, ", levels ",
-            levels, ", root ", root, ", expected at least 1, 1 to 16 and a multiple of 4");
+    require(grid >= 1 && levels >= 1 && levels <= most_levels && root >= 4 && root % 4 == 0, op, ": grid ", grid,
+            ", levels ", levels, ", root ", root, ", expected at least 1, 1 to 16 and a multiple of 4");
     require(image_size >= grid && image_size % (grid << levels) == 0, op, ": image_size ", image_size,
             " is no multiple of grid * 2^levels = ", grid << levels);
     require(initial_combine >= 1 && initial_combine <= levels, op, ": initial_combine ", initial_combine, " for ",

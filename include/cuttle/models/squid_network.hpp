@@ -9,8 +9,10 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,9 +27,33 @@ using SquidTrace = std::vector<std::pair<std::string, Tensor<T>>>;
 
 namespace detail {
 template <class T>
-void note(SquidTrace<T>* trace, const std::string& name, const Var<T>& value) {
+void note(SquidTrace<T>* trace, std::string_view name, const Var<T>& value) {
   if (trace) trace->emplace_back(name, value.value());
 }
+
+// A tensor that const functions keep for the next call, from many threads at once.
+template <class T>
+class KeptTensor {
+ public:
+  KeptTensor() = default;
+  KeptTensor(const KeptTensor& other) : tensor_(other.get()) {}
+  KeptTensor& operator=(const KeptTensor& other) {
+    set(other.get());
+    return *this;
+  }
+  Tensor<T> get() const {
+    std::lock_guard lock(mutex_);
+    return tensor_;
+  }
+  void set(Tensor<T> tensor) {
+    std::lock_guard lock(mutex_);
+    tensor_ = std::move(tensor);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  Tensor<T> tensor_;
+};
 }  // namespace detail
 
 // How a pass through the generator goes. In training the batch's statistics normalise, the running ones follow, and
@@ -179,13 +205,16 @@ class InpaintingBlock {
   // (N,h,w,bits): the patch's index in binary, its highest bit first, the same at every pixel.
   Tensor<T> position_code(std::int64_t N, std::int64_t h, std::int64_t w, Device device) const {
     const Shape shape{N, h, w, code_bits()};
-    if (code_.defined() && code_.shape() == shape && code_.device() == device) return code_;
+    if (const Tensor<T> kept = code_.get(); kept.defined() && kept.shape() == shape && kept.device() == device)
+      return kept;
     auto code = Tensor<T>::empty(shape);
     for (std::int64_t i = 0; i < code.numel(); ++i) {
       const std::int64_t bit = code_bits() - 1 - i % code_bits(), patch = i / (h * w * code_bits()) % config_.patches();
       code.data()[i] = static_cast<T>(patch >> bit & 1);
     }
-    return code_ = code.to(device);
+    code = code.to(device);
+    code_.set(code);
+    return code;
   }
 
   SquidConfig config_;
@@ -198,7 +227,7 @@ class InpaintingBlock {
   nn::LayerNorm<T> norm2_;
   nn::Conv2d<T> expand_;
   nn::BatchNorm<T> expand_norm_;
-  mutable Tensor<T> code_;  // of the last batch
+  mutable detail::KeptTensor<T> code_;  // of the last batch
 };
 
 // A trained memory behind an up-sampling block of the student.
@@ -292,16 +321,16 @@ class SquidGenerator {
             "SquidGenerator: images have shape ", images.shape(), ", expected (B,", config_.image_size, ",",
             config_.image_size, ",1)");
     const std::int64_t L = config_.levels, grid = config_.grid;
-    const auto named = [&](const std::string& name, std::int64_t i, const char* rest) {
-      return pass.trace ? name + std::to_string(i) + rest : std::string();
+    const auto named = [&](const char* name, std::int64_t i, const char* rest) {
+      return pass.trace ? concat(name, i, rest) : std::string();
     };
     SquidReconstruction<T> result;
 
     Var<T> x = in_conv_(Var<T>(extract_windows(images, config_.patch_size(), config_.patch_size())), pass);
     detail::note(pass.trace, "enc.in_conv", x);
-    std::vector<Var<T>> skips;
+    std::array<Var<T>, SquidConfig::most_levels> skips;
     for (std::int64_t i = 0; i < L; ++i) {
-      skips.push_back(i < config_.initial_combine ? join_windows(x, grid, grid) : x);
+      skips[at(i)] = i < config_.initial_combine ? join_windows(x, grid, grid) : x;
       x = down_[at(i)](x, pass);
       detail::note(pass.trace, named("enc.down", i, ""), x);
     }
@@ -391,6 +420,10 @@ class SquidGenerator {
   std::vector<std::optional<DecoderMemory<T>>> memory_;  // by level from the top
 };
 
+// What each of the discriminator's five layers makes of images, (B,h,w,C) behind its activation.
+template <class T>
+using SquidDiscriminatorMaps = std::array<Tensor<T>, 5>;
+
 // Tells images from reconstructions: five convolutions of 5 x 5 with stride 2, batch normalisation behind all but the
 // first, a leaky ReLU of slope 0.2 behind each, and one linear layer.
 template <class T>
@@ -415,12 +448,12 @@ class SquidDiscriminator {
   // images (B,H,W,1) -> logits (B,1). The reference never uses the running statistics: it scores images one at a time
   // with the batch statistics of that one image.
   Var<T> operator()(const Var<T>& images, Tape<T>* tape, nn::Statistics statistics,
-                    SquidTrace<T>* trace = nullptr) const {
+                    SquidDiscriminatorMaps<T>* maps = nullptr) const {
     Var<T> x = images;
     for (std::size_t i = 0; i < 5; ++i) {
       x = convs_[i](x, tape);
       if (i > 0) x = norms_[i - 1](x, tape, statistics, Activation::leaky_relu, {}, slope);
-      detail::note(trace, trace ? "act" + std::to_string(i == 0 ? 1 : 3 * i + 1) : "", x);
+      if (maps) (*maps)[i] = x.value();
     }
     const std::int64_t B = x.value().size(0);
     return regressor_(reshape(permute(x, {0, 3, 1, 2}), {B, x.shape().numel() / B}), tape);

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "cuttle/backend/cpu_scratch.hpp"
+#include "cuttle/core/scratch.hpp"
 #include "tests/support/catch.hpp"
 
 TEST_CASE("parallel_for_with_scratch: tiles that meet have memory of their own, and all of it is taken at the start") {
@@ -14,7 +14,7 @@ TEST_CASE("parallel_for_with_scratch: tiles that meet have memory of their own, 
   const auto meet = [] {
     std::atomic<int> filled{0};
     std::atomic<bool> own{true};
-    cuttle::cpu::parallel_for_with_scratch<double>(2, n, [&](std::int64_t tile, double* scratch) {
+    cuttle::parallel_for_with_scratch<double>(2, n, [&](std::int64_t tile, double* scratch) {
       std::fill_n(scratch, n, static_cast<double>(tile));
       ++filled;
       while (filled < 2) {
@@ -24,17 +24,16 @@ TEST_CASE("parallel_for_with_scratch: tiles that meet have memory of their own, 
     return own.load();
   };
   // Tiles one after the other.
-  cuttle::cpu::parallel_for_with_scratch<double>(2, n, [&](std::int64_t, double* scratch) { scratch[n - 1] = 0; });
+  cuttle::parallel_for_with_scratch<double>(2, n, [&](std::int64_t, double* scratch) { scratch[n - 1] = 0; });
   const auto before = cuttle::pool_statistics().allocations;
   CHECK(meet());
   CHECK(cuttle::pool_statistics().allocations == before);
 
   std::int64_t sum = 0;
-  cuttle::cpu::parallel_for_with_scratch<std::int64_t>(1, 0,
-                                                       [&](std::int64_t tile, std::int64_t*) { sum += tile + 1; });
+  cuttle::parallel_for_with_scratch<std::int64_t>(1, 0, [&](std::int64_t tile, std::int64_t*) { sum += tile + 1; });
   CHECK(sum == 1);
   cuttle::parallel_for(2, [&](std::int64_t) {
-    cuttle::cpu::parallel_for_with_scratch<float>(3, 33, [](std::int64_t, float* scratch) { scratch[32] = 1; });
+    cuttle::parallel_for_with_scratch<float>(3, 33, [](std::int64_t, float* scratch) { scratch[32] = 1; });
   });
   cuttle::set_num_threads(before_threads);
 }
