@@ -1,5 +1,6 @@
 // Trains Patch SVDD on a folder of normal images and writes one model file that `detect` loads.
 #include <CLI/CLI.hpp>
+#include <array>
 #include <cstdio>
 #include <deque>
 #include <optional>
@@ -64,12 +65,29 @@ cuttle::PatchSvddRecipe recipe_of(const Options& o, std::int64_t pictures) {
   return recipe;
 }
 
-// Sums of the last steps' losses, for what is shown.
+// Means over the last steps' losses, for what is shown.
 class Window {
  public:
+  // From what kept() gave; null for none.
+  explicit Window(const cuttle::Json& kept) {
+    if (kept.is_null()) return;
+    for (const cuttle::Json& step : kept.array()) {
+      last_.emplace_back();
+      for (std::size_t i = 0; i < members.size(); ++i) last_.back().*members[i] = step.array().at(i).number();
+    }
+  }
+  cuttle::Json kept() const {
+    cuttle::Json::Array steps;
+    for (const auto& losses : last_) {
+      cuttle::Json::Array numbers;
+      for (const auto member : members) numbers.emplace_back(losses.*member);
+      steps.emplace_back(std::move(numbers));
+    }
+    return cuttle::Json(std::move(steps));
+  }
   void add(const cuttle::PatchSvddLosses& losses) {
     last_.push_back(losses);
-    if (last_.size() > 100) last_.pop_front();
+    if (last_.size() > most) last_.pop_front();
   }
   double mean(double cuttle::PatchSvddLosses::*member) const {
     double sum = 0;
@@ -96,7 +114,11 @@ class Window {
   }
 
  private:
-  std::deque<cuttle::PatchSvddLosses> last_;
+  using Losses = cuttle::PatchSvddLosses;
+  static constexpr std::size_t most = 100;
+  static constexpr std::array members{&Losses::position_large, &Losses::position_small, &Losses::svdd_large,
+                                      &Losses::svdd_small,     &Losses::accuracy_large, &Losses::accuracy_small};
+  std::deque<Losses> last_;
 };
 
 int train(const Options& o) {
@@ -143,13 +165,13 @@ int train(const Options& o) {
     model.set_calibration(normal.calibration_of(model, o.false_positives));
     return model;
   };
-  Window window;
+  Window window(loop.kept());
   loop.run(
       [&](const PatchSvddLosses& losses) {
         window.add(losses);
         return window.text();
       },
-      [&] { loop.evaluate(detector(), eval_data, window.json()); });
+      [&] { loop.evaluate(detector(), eval_data, window.json()); }, [&] { return window.kept(); });
   std::printf("last %lld steps: %s\n", static_cast<long long>(window.size()), window.text().c_str());
 
   PatchSvdd model = detector();

@@ -185,7 +185,12 @@ int train(const Options& o) {
     model.set_calibration(normal.calibration_of(model, o.false_positives));
     return model;
   };
+  // Of the last step.
   SquidLosses losses;
+  const std::array members{&SquidLosses::reconstruction, &SquidLosses::adversarial, &SquidLosses::teacher,
+                           &SquidLosses::distance,       &SquidLosses::critic_real, &SquidLosses::critic_fake};
+  if (!loop.kept().is_null())
+    for (std::size_t i = 0; i < members.size(); ++i) losses.*members[i] = loop.kept().array().at(i).number();
   const auto evaluate_now = [&](const Squid& model) {
     loop.evaluate(model, eval_data,
                   {{"reconstruction_loss", losses.reconstruction},
@@ -205,7 +210,12 @@ int train(const Options& o) {
                       losses.critic_fake / recipe.weights.critic);
         return std::string(line);
       },
-      [&] { evaluate_now(detector()); });
+      [&] { evaluate_now(detector()); },
+      [&] {
+        Json::Array kept;
+        for (const auto member : members) kept.emplace_back(losses.*member);
+        return Json(std::move(kept));
+      });
   const Squid model = detector();
   model.save(o.out);
   loop.finished();

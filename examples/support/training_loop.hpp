@@ -7,12 +7,14 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 
 #include "console.hpp"
 #include "cuttle/io/json.hpp"
 #include "cuttle/models/checkpoint.hpp"
+#include "cuttle/models/training.hpp"
 #include "data_sets.hpp"
 #include "evaluation_report.hpp"
 #include "training_options.hpp"
@@ -37,14 +39,19 @@ class TrainingLoop {
     const cuttle::Json notes = cuttle::load_checkpoint(checkpoint_, trainer);
     seconds_ = notes.at("seconds").number();
     course_ = notes.at("course").array();
+    kept_ = notes.at("kept");
     std::printf("going on after %lld steps\n", static_cast<long long>(trainer.steps()));
   }
 
+  // What the program's keep() gave when the checkpoint that was taken up was written; null in a run from the beginning.
+  const cuttle::Json& kept() const { return kept_; }
+
   // Makes the steps that are left. after(losses) follows each and returns what the line of progress says; evaluate()
-  // comes every --eval-every steps but the last. The first SIGINT or SIGTERM ends it behind the step in hand, or behind
-  // an evaluation, with a checkpoint and Stopped; in the last step it comes too late. A second one ends the program.
-  template <class After, class Evaluate>
-  void run(After&& after, Evaluate&& evaluate) {
+  // comes every --eval-every steps but the last; keep() is what the program itself needs to go on, and goes into the
+  // checkpoints, of which the last lies behind the last step until finished(). The first SIGINT or SIGTERM ends it
+  // behind the step in hand, or behind an evaluation, with a checkpoint and Stopped. A second one ends the program.
+  template <class After, class Evaluate, class Keep>
+  void run(After&& after, Evaluate&& evaluate, Keep&& keep) {
     detail::stop_signal = 0;
     using Action = struct sigaction;
     Action stop{}, old_int{}, old_term{};
@@ -62,25 +69,47 @@ class TrainingLoop {
 
     Progress progress("training", trainer_.steps());
     const std::int64_t last = trainer_.recipe().steps;
-    while (trainer_.steps() < last) {
-      const auto start = std::chrono::steady_clock::now();
-      const auto losses = trainer_.step();
-      seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      progress.show(trainer_.steps(), last, after(losses));
-      const auto every = [&](std::int64_t n) { return n > 0 && trainer_.steps() % n == 0 && trainer_.steps() < last; };
-      stop_if_asked(progress);
-      if (every(options_.eval_every)) {
+    const auto save_now = [&] {
+      save(keep(), [&](const char* reason) {
         progress.finish();
-        evaluate();
-      }
-      if (every(options_.checkpoint_every))
-        save([&](const char* reason) {
-          progress.finish();
-          std::fprintf(stderr, "no checkpoint after %lld steps: %s\n", static_cast<long long>(trainer_.steps()),
-                       reason);
-        });
-      stop_if_asked(progress);
+        std::fprintf(stderr, "no checkpoint after %lld steps: %s\n", static_cast<long long>(trainer_.steps()), reason);
+      });
+    };
+    const auto due = [&](std::int64_t n) {
+      return n > 0 && trainer_.steps() > 0 && trainer_.steps() % n == 0 && trainer_.steps() < last;
+    };
+    const auto evaluate_now = [&] {
+      progress.finish();
+      evaluate();
+    };
+    // One that was due when the run was stopped.
+    if (due(options_.eval_every) && (course_.empty() || course_.back().at("step").integer() != trainer_.steps()))
+      evaluate_now();
+
+    std::stop_source stopped;
+    auto start = std::chrono::steady_clock::now();
+    cuttle::train(
+        trainer_,
+        [&](const auto& losses) {
+          seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+          progress.show(trainer_.steps(), last, after(losses));
+          if (!detail::stop_signal && due(options_.eval_every)) evaluate_now();
+          if (!detail::stop_signal && due(options_.checkpoint_every)) save_now();
+          if (detail::stop_signal) stopped.request_stop();
+          start = std::chrono::steady_clock::now();
+        },
+        stopped.get_token());
+    if (!detail::stop_signal) {
+      if (options_.checkpoint_every > 0) save_now();
+      return;
     }
+    progress.finish();
+    std::string reason;
+    save(keep(), [&](const char* why) { reason = why; });
+    throw Stopped(detail::stop_signal, reason.empty()
+                                           ? cuttle::concat("stopped after ", trainer_.steps(), " of ", last,
+                                                            " steps; --resume goes on from ", checkpoint_.string())
+                                           : cuttle::concat("stopped, and no checkpoint written: ", reason));
   }
 
   // Notes where the run stands: its losses and, where there are test data, what the model makes of them, which it
@@ -116,23 +145,11 @@ class TrainingLoop {
   void finished() { std::filesystem::remove(checkpoint_); }
 
  private:
-  void stop_if_asked(Progress& progress) {
-    const std::int64_t last = trainer_.recipe().steps;
-    if (!detail::stop_signal || trainer_.steps() >= last) return;
-    progress.finish();
-    std::string reason;
-    save([&](const char* why) { reason = why; });
-    throw Stopped(detail::stop_signal, reason.empty()
-                                           ? cuttle::concat("stopped after ", trainer_.steps(), " of ", last,
-                                                            " steps; --resume goes on from ", checkpoint_.string())
-                                           : cuttle::concat("stopped, and no checkpoint written: ", reason));
-  }
   template <class Failed>
-  void save(Failed&& failed) {
+  void save(const cuttle::Json& kept, Failed&& failed) {
     try {
-      cuttle::save_checkpoint(
-          checkpoint_, trainer_,
-          cuttle::Json(cuttle::Json::Object{{"seconds", seconds_}, {"course", cuttle::Json(course_)}}));
+      const cuttle::Json::Object notes{{"seconds", seconds_}, {"course", cuttle::Json(course_)}, {"kept", kept}};
+      cuttle::save_checkpoint(checkpoint_, trainer_, cuttle::Json(notes));
     } catch (const cuttle::Error& error) {
       failed(error.what());
     }
@@ -143,6 +160,7 @@ class TrainingLoop {
   std::filesystem::path checkpoint_;
   double seconds_ = 0;          // of training
   cuttle::Json::Array course_;  // what evaluate() noted
+  cuttle::Json kept_;
 };
 
 }  // namespace console

@@ -65,6 +65,7 @@
 #include "cuttle/models/squid_score.hpp"
 #include "cuttle/models/squid_training.hpp"
 #include "cuttle/models/state.hpp"
+#include "cuttle/models/training.hpp"
 #include "cuttle/nn/layers.hpp"
 #include "cuttle/nn/optim.hpp"
 #include "cuttle/nn/parameter.hpp"
