@@ -4,7 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
 bin=build/bin
-for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect; do
+for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect inspect; do
   [[ -x $bin/$program ]] || { fail "$bin/$program is not built"; exit 1; }
 done
 
@@ -56,9 +56,27 @@ says_nothing_of_the_run() {
 }
 
 check "the woven set" "$bin/write_woven" "$set_dir" --train 4 --test-good 2 --each-defect 1 --size 160
+# inspect: every frame scored, from one thread and from four at once, as detect scores it.
+inspects() {
+  local inspect=("$bin/inspect" --model "$model" "$set_dir" --images 120 --threads 2)
+  "${inspect[@]}" --decisions >"$scratch/inspect_one"
+  "${inspect[@]}" --decisions --callers 4 >"$scratch/inspect_four"
+  holds "$scratch/inspect_one" '^120 images, 1 at once, 2 threads: p50 [0-9.]+, p90 [0-9.]+, p99 [0-9.]+, max [0-9.]+ ms; [0-9.]+ images/s$' \
+    '^[0-9.]+ MiB resident after image 100$' '^[0-9.]+ MiB resident after image 120$' '^1 undecided [0-9]' '^120 undecided [0-9]'
+  diff <(grep undecided "$scratch/inspect_one") <(grep undecided "$scratch/inspect_four")
+  # Frames come again in the order of their names.
+  local frames
+  frames=$(find "$set_dir/test" -name '*.png' | wc -l)
+  [[ $(sed -n 's/^1 undecided //p' "$scratch/inspect_one") == $(sed -n "s/^$((frames + 1)) undecided //p" "$scratch/inspect_one") ]]
+  "$bin/inspect" --model "$model" "$set_dir/test/hole/000.png" >"$scratch/inspect_quiet"
+  [[ $(wc -l <"$scratch/inspect_quiet") == 2 ]]
+}
+
 check "training, evaluation on the way" "${train[@]}" --out "$model" --eval "$set_dir" --eval-every 2 --json "$scratch/train.json"
 check "the course of the training" holds "$scratch/train.json" '"step": 2' '"step": 3' '"position_loss_64": ' '"image_auroc": ' '"threads": '
 check "metrics and overlays of a labelled set" detects
+check "frames inspected, latencies and memory reported" inspects
+check "inspect: no frames" refuses "$scratch/none" "$bin/inspect" --model "$model" "$scratch/none"
 check "the model holds no path, date or number of threads" says_nothing_of_the_run
 check "the same bytes at one and two threads" same_at_two_threads
 check "the published recipe" "${train[@]}" --recipe published --batch 2 --out "$scratch/published.safetensors"
@@ -323,6 +341,27 @@ stops_and_goes_on() {
   [[ ! -e $out.checkpoint ]]
 }
 check "a training that was stopped goes on" stops_and_goes_on
+
+# SIGINT in the last step is heeded; and what is killed behind it goes on from there.
+stops_in_the_last_step() {
+  local signal=$1 steps=$2 expected=$3 going_on=$4 status=0 id out=$scratch/last.safetensors
+  local last=("$bin/train_patch_svdd" --data "$set_dir" --size 128 --steps "$steps" --bank 500 --checkpoint-every 1 --out "$out")
+  rm -f "$out" "$out.checkpoint"
+  "${last[@]}" >"$scratch/stopped" 2>&1
+  mv "$out" "$scratch/last_alone.safetensors"
+  "${last[@]}" >"$scratch/stopped" 2>&1 &
+  id=$!
+  while [[ ! -e $out.checkpoint ]] && kill -0 "$id" 2>/dev/null; do sleep 0.01; done
+  kill "-$signal" "$id" || true
+  wait "$id" || status=$?
+  [[ $status == "$expected" ]] || { echo "status $status, not $expected"; return 1; }
+  [[ -e $out.checkpoint && ! -e $out ]]
+  "${last[@]}" --resume >"$scratch/resumed"
+  holds "$scratch/resumed" "going on after $going_on steps" "last $steps steps: "
+  cmp "$out" "$scratch/last_alone.safetensors"
+}
+check "a signal in the last step" stops_in_the_last_step INT 2 130 2
+check "a kill behind the last step" stops_in_the_last_step KILL 1 137 1
 check "an image size that the patches do not divide" refuses "image_size 50 is no multiple of grid * 2^levels = 24" "${digits[@]}" --batch 4 --size 50 --out "$scratch/no"
 check "a batch larger than the queue" refuses "a batch of 9 does not fit into queues of 8 slots" "${digits[@]}" --size 48 --batch 9 --out "$scratch/no"
 check "neither images nor digits" refuses "give --data or --digits" "$bin/train_squid" --out "$scratch/no"
