@@ -13,6 +13,7 @@
 #include "cuttle/data/overlay.hpp"
 #include "cuttle/models/evaluation.hpp"
 #include "cuttle/models/model.hpp"
+#include "cuttle/report/report.hpp"
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
 #include "support/evaluation_report.hpp"
@@ -22,9 +23,10 @@
 namespace {
 
 struct Options {
-  std::string model, data, out, json, csv, json_lines, roi, device = "auto";
+  std::string model, data, out, json, csv, json_lines, report, roi, device = "auto";
   std::vector<std::string> images;
   std::optional<double> threshold;
+  cuttle::ReportOptions report_options;
   int threads = 0;
   bool skip_bad = false;
 
@@ -59,6 +61,13 @@ Options parse(int argc, char** argv) {
       });
   app.add_option("--roi", o.roi,
                  "region of interest: an image of the images' size, white inside; only its pixels count (Patch SVDD)");
+  app.add_option("--report", o.report, "HTML page with metrics, curves and every image, in one file");
+  app.add_option("--report-images", o.report_options.images, "the most images that the page shows")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--report-size", o.report_options.image_side, "the longer side of its pictures in pixels")
+      ->capture_default_str()
+      ->check(CLI::Range(16, 1024));
   app.add_option("--threads", o.threads, "threads (all cores by default; never changes a result)")
       ->check(CLI::PositiveNumber);
   app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N");
@@ -73,34 +82,6 @@ Options parse(int argc, char** argv) {
   }
   return o;
 }
-
-// Scores are products of distances and span orders of magnitude, so heat rises with their logarithm: from the 90th
-// percentile of all pixels, since most of every picture is normal, to the 99.5th.
-class HeatScale {
- public:
-  explicit HeatScale(const std::vector<cuttle::Tensor<float>>& maps) {
-    std::vector<float> values;
-    for (const auto& map : maps)
-      for (std::int64_t i = 0; i < map.numel(); i += 37) values.push_back(map.data()[i]);
-    const auto log_quantile = [&](double q) {
-      const auto nth = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
-      std::nth_element(values.begin(), nth, values.end());
-      return log_of(*nth);
-    };
-    low_ = log_quantile(0.9);
-    high_ = std::max(log_quantile(0.995), low_ + 0.5f);
-  }
-
-  cuttle::Image over(const cuttle::Image& picture, const cuttle::Tensor<float>& map) const {
-    cuttle::Tensor<float> logs = map.clone();
-    for (float& value : logs.span()) value = log_of(value);
-    return cuttle::heatmap_overlay(picture, logs, low_, high_);
-  }
-
- private:
-  static float log_of(float score) { return std::log(std::max(score, 1e-30f)); }
-  float low_ = 0, high_ = 1;
-};
 
 // Images (H,W,3) of one size in a row.
 cuttle::Image beside(std::span<const cuttle::Image> images) {
@@ -118,7 +99,7 @@ cuttle::Image beside(std::span<const cuttle::Image> images) {
 // A picture, its reconstruction where there is one, and itself under the heat of its map, with the outlines of mask and
 // region where there are such.
 cuttle::Image overlay(const cuttle::Image& picture, const cuttle::Evaluation& evaluation, std::size_t i,
-                      const HeatScale& heat) {
+                      const cuttle::HeatScale& heat) {
   using namespace cuttle;
   const Tensor<float>& map = evaluation.maps[i];
   const auto at_map_size = [&](const Image& image) { return to_rgb(resize(image, map.size(0), map.size(1))); };
@@ -174,6 +155,15 @@ bool detect(M& model, const console::TestData& data, const Options& o) {
                 overlay(data.image(evaluation.samples[i]), evaluation, i, heat));
     std::fprintf(o.text(), "wrote %zu overlays to %s\n", evaluation.samples.size(), o.out.c_str());
   }
+  if (!o.report.empty()) {
+    ReportOptions options = o.report_options;
+    options.model = std::filesystem::path(o.model).filename().string();
+    options.data = (std::filesystem::path(o.data) / "").parent_path().filename().string();
+    options.method = M::method;
+    options.settings = model.training();
+    write_report(o.report, evaluation, options, [&](std::size_t i) { return data.image(evaluation.samples[i]); });
+    std::fprintf(o.text(), "wrote the report %s\n", o.report.c_str());
+  }
   if (!o.json.empty()) {
     Json::Array files;
     for (std::size_t i = 0; i < evaluation.samples.size(); ++i)
@@ -198,7 +188,7 @@ bool detect(M& model, const console::TestData& data, const Options& o) {
 
 int detect(const Options& o) {
   const cuttle::Device device = console::use(o.threads, o.device);
-  for (const std::string& file : {o.json, o.csv, o.json_lines}) console::require_writable(file);
+  for (const std::string& file : {o.json, o.csv, o.json_lines, o.report}) console::require_writable(file);
   cuttle::Model loaded = cuttle::load_model(o.model);
   const console::TestData data = data_of(o);
   const bool normal = std::visit(

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cuttle/core/tensor.hpp"
@@ -209,11 +211,13 @@ class Deflate {
   int count_ = 0;
 };
 
-}  // namespace detail
-
-// The image as the bytes of an 8-bit gray or RGB PNG.
-inline std::vector<std::byte> encode_png(const Image& image) {
-  detail::require_image(image, "encode_png");
+// A PNG of 8-bit samples: color_type 0 is gray, 2 RGB, 3 the numbers of colours that the chunks before_data define.
+struct PngChunk {
+  std::string_view type;
+  std::vector<unsigned char> content;
+};
+inline std::vector<std::byte> encode_png_samples(const Image& image, unsigned char color_type,
+                                                 std::span<const PngChunk> before_data) {
   using Bytes = std::vector<unsigned char>;
   const auto channels = static_cast<std::size_t>(image.size(2));
   const std::size_t row = static_cast<std::size_t>(image.size(1)) * channels;
@@ -246,7 +250,7 @@ inline std::vector<std::byte> encode_png(const Image& image) {
     filtered.insert(filtered.end(), best.begin(), best.end());
   }
 
-  Bytes png(detail::png_signature.begin(), detail::png_signature.end());
+  Bytes png(png_signature.begin(), png_signature.end());
   const auto append_u32 = [](Bytes& to, std::uint32_t value) {
     for (int shift = 24; shift >= 0; shift -= 8) to.push_back(static_cast<unsigned char>(value >> shift));
   };
@@ -255,17 +259,37 @@ inline std::vector<std::byte> encode_png(const Image& image) {
     const std::size_t start = png.size();
     png.insert(png.end(), type.begin(), type.end());
     png.insert(png.end(), content.begin(), content.end());
-    append_u32(png, detail::crc32(std::span(png).subspan(start)));
+    append_u32(png, crc32(std::span(png).subspan(start)));
   };
   Bytes header;
   append_u32(header, static_cast<std::uint32_t>(image.size(1)));
   append_u32(header, static_cast<std::uint32_t>(image.size(0)));
-  header.insert(header.end(), {8, static_cast<unsigned char>(channels == 1 ? 0 : 2), 0, 0, 0});
+  header.insert(header.end(), {8, color_type, 0, 0, 0});
   append_chunk("IHDR", header);
-  append_chunk("IDAT", detail::Deflate::zlib(filtered));
+  for (const PngChunk& chunk : before_data) append_chunk(chunk.type, chunk.content);
+  append_chunk("IDAT", Deflate::zlib(filtered));
   append_chunk("IEND", {});
   const auto bytes = std::as_bytes(std::span(png));
   return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace detail
+
+// The image as the bytes of an 8-bit gray or RGB PNG.
+inline std::vector<std::byte> encode_png(const Image& image) {
+  detail::require_image(image, "encode_png");
+  return detail::encode_png_samples(image, image.size(2) == 1 ? 0 : 2, {});
+}
+
+// The same for numbers of colours (H,W,1), with what each of the 256 colours hides of that which lies under it: 0
+// nothing, 255 everything.
+inline std::vector<std::byte> encode_png(const Image& numbers, std::span<const std::array<std::uint8_t, 3>, 256> colors,
+                                         std::span<const std::uint8_t, 256> opacity) {
+  detail::require_image(numbers, "encode_png");
+  require(numbers.size(2) == 1, "encode_png: numbers of colours have shape ", numbers.shape(), ", expected [H, W, 1]");
+  detail::PngChunk chunks[] = {{"PLTE", {}}, {"tRNS", {opacity.begin(), opacity.end()}}};
+  for (const auto& color : colors) chunks[0].content.insert(chunks[0].content.end(), color.begin(), color.end());
+  return detail::encode_png_samples(numbers, 3, chunks);
 }
 
 // Writes an 8-bit PNG so that the file is there whole or not at all. IoError names the path.

@@ -159,6 +159,38 @@ double auroc(const Scores& scores, std::span<const std::uint8_t> labels) {
          (2 * static_cast<double>(before.positives()) * static_cast<double>(before.negatives()));
 }
 
+struct Interval {
+  double low, high;
+};
+
+// An interval for the AUROC of the population from which `positives` anomalous and `negatives` normal samples gave
+// `area`: the areas t with |area - t| <= z sqrt(V(t)), V(t) = t (1 - t) (1 + (N - 1) ((1 - t) / (2 - t) + t / (1 + t)))
+// / (positives negatives), N = (positives + negatives) / 2 (Newcombe, Statistics in Medicine 25, 2006, method 5: a
+// score interval from Hanley and McNeil's variance). It stays inside [0, 1] and has a width even at 0 and 1. z = 1.96
+// gives 95 %.
+inline Interval auroc_interval(double area, std::int64_t positives, std::int64_t negatives, double z = 1.959964) {
+  require(area >= 0 && area <= 1, "auroc_interval: area is ", area);
+  require(positives > 0 && negatives > 0, "auroc_interval: ", positives, " anomalous and ", negatives,
+          " normal samples");
+  require(z >= 0 && std::isfinite(z), "auroc_interval: z is ", z);
+  const double pairs = static_cast<double>(positives) * static_cast<double>(negatives);
+  const double N = static_cast<double>(positives + negatives) / 2;
+  const auto inside = [&](double t) {
+    const double variance = t * (1 - t) * (1 + (N - 1) * ((1 - t) / (2 - t) + t / (1 + t))) / pairs;
+    return (area - t) * (area - t) <= z * z * variance;
+  };
+  // Bisection from the area, which is inside, to the end of [0, 1].
+  const auto end = [&](double outside) {
+    double within = area;
+    for (int i = 0; i < 60; ++i) {
+      const double middle = (within + outside) / 2;
+      (inside(middle) ? within : outside) = middle;
+    }
+    return within;
+  };
+  return {end(0), end(1)};
+}
+
 // sum_n (recall_n - recall_{n-1}) precision_n over the distinct scores, from the largest down (scikit-learn's
 // average_precision_score).
 template <ScoreRange Scores>
