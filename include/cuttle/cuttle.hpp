@@ -39,6 +39,7 @@
 #include "cuttle/data/digits.hpp"
 #include "cuttle/data/image_file.hpp"
 #include "cuttle/data/image_view.hpp"
+#include "cuttle/data/jpeg.hpp"
 #include "cuttle/data/overlay.hpp"
 #include "cuttle/data/pixels.hpp"
 #include "cuttle/data/resize.hpp"

@@ -64,13 +64,13 @@ class Axis {
     axis.ticks_ = {{0, "0"}, {0.25, "0.25"}, {0.5, "0.5"}, {0.75, "0.75"}, {1, "1"}};
     return axis;
   }
-  // Covers all values (finite, at least one): by their logarithms where they are above 0 and the largest is at least 20
+  // Covers all values (finite, at least one): by their logarithms where they are above 0 and the largest is at least 8
   // times the smallest.
   static Axis covering(std::span<const double> values) {
     require(!values.empty(), "Axis: no values");
     const auto [least, most] = std::minmax_element(values.begin(), values.end());
     double low = *least, high = *most;
-    const bool logarithmic = low > 0 && high / low >= 20;
+    const bool logarithmic = low > 0 && high / low >= 8;
     if (logarithmic) {
       const double margin = std::pow(high / low, 0.02);
       Axis axis(low / margin, high * margin, true);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cuttle/data/image.hpp"
+#include "cuttle/data/jpeg.hpp"
 #include "cuttle/data/overlay.hpp"
 #include "cuttle/data/resize.hpp"
 #include "cuttle/eval/metrics.hpp"
@@ -140,7 +141,8 @@ inline std::string percent(double share) {
   return std::isfinite(share) ? fixed(100 * share, 1) + " %" : fixed(share, 1);
 }
 
-// The picture as a PNG in a data URI, at most side pixels wide and high; without colours in one channel.
+// The picture as a data URI, at most side pixels wide and high: a PNG where that is no larger than a JPEG, as it is of
+// drawings and small pictures. Without colours in one channel.
 inline std::string picture_uri(const Image& image, std::int64_t side) {
   const std::int64_t H = image.size(0), W = image.size(1), longer = std::max(H, W);
   const auto scaled = [&](std::int64_t n) { return std::max<std::int64_t>(1, (n * side + longer / 2) / longer); };
@@ -151,7 +153,8 @@ inline std::string picture_uri(const Image& image, std::int64_t side) {
       gray = small.data()[i] == small.data()[i + 1] && small.data()[i] == small.data()[i + 2];
     if (gray) small = to_gray(small);
   }
-  return "data:image/png;base64," + base64(encode_png(small));
+  const std::vector<std::byte> png = encode_png(small), jpeg = encode_jpeg(small);
+  return png.size() <= jpeg.size() ? "data:image/png;base64," + base64(png) : "data:image/jpeg;base64," + base64(jpeg);
 }
 
 // Builds the page from one evaluation.
@@ -377,7 +380,7 @@ class Page {
         "images.</caption>\n"
         "<thead><tr><th scope=\"col\">kind</th><th scope=\"col\" class=\"number\">images</th>",
         evaluation_.image_auroc ? "<th scope=\"col\" class=\"number\">AUROC</th>" : "",
-        decisions_.at ? "<th scope=\"col\" class=\"number\">called anomalous</th>" : "",
+        decisions_.at ? "<th scope=\"col\" class=\"number\">called<span class=\"wide\"> anomalous</span></th>" : "",
         "<th scope=\"col\" class=\"number\">median score</th></tr></thead>\n<tbody>\n");
     for (const std::string& kind : kinds_) {
       std::vector<double> values;
@@ -396,8 +399,8 @@ class Page {
             found == evaluation_.image_auroc_of_kind.end() ? std::string(no_number) : fixed(found->second, 4), "</td>");
       }
       if (decisions_.at)
-        add("<td class=\"number\">", std::to_string(called), " (",
-            percent(static_cast<double>(called) / static_cast<double>(values.size())), ")</td>");
+        add("<td class=\"number\">", std::to_string(called), "<span class=\"wide\"> (",
+            percent(static_cast<double>(called) / static_cast<double>(values.size())), ")</span></td>");
       add("<td class=\"number\">", shown_score(median), "</td></tr>\n");
     }
     add("</tbody>\n</table>\n</div>\n</div>\n</section>\n");
@@ -453,14 +456,11 @@ class Page {
     add("Heat rises with the logarithm of the map, on one scale for all images.</p>\n<ul class=\"key\">");
     if (contour_.level)
       add("<li><i class=\"line\" style=\"border-color:currentColor\"></i>",
-          contour_.decides
-              ? "white contour: the pixels each of which alone makes the image anomalous, at the threshold or "
-                "above it (the score is the map&#39;s largest pixel)"
-              : "white contour: above 99.5 % of the pixels of normal images of this set (the map has no learnt "
-                "threshold)",
+          contour_.decides ? "contour: pixels at the threshold or above, each of which alone makes its image anomalous"
+                           : "contour: pixels above 99.5 % of those of the normal images here; of pixels the model has "
+                             "learnt no threshold",
           "</li>");
-    if (masks)
-      add("<li><i class=\"line dashed\" style=\"border-color:var(--mask)\"></i>cyan, dashed: the true mask</li>");
+    if (masks) add("<li><i class=\"line dashed\" style=\"border-color:var(--mask)\"></i>the true mask</li>");
     add("</ul>\n<div>\n");
     const std::vector<Choice> all = choices();
     for (const Choice& choice : all)
@@ -496,7 +496,6 @@ class Page {
     const auto k = std::to_string(std::ranges::find(kinds_, kind) - kinds_.begin());
     const bool anomalous = decisions_.anomalous(evaluation_.scores[i]);
     const bool missed = mistakes_[i] && sample.label == Label::anomalous, alarm = mistakes_[i] && !missed;
-    const std::string decision = !decisions_.at ? "" : anomalous ? "called anomalous" : "called normal";
     // Every view has the image's own shape, whatever that of the map.
     const std::string W = std::to_string(image.size(1)), H = std::to_string(image.size(0));
     const std::string box = concat("<svg viewBox=\"0 0 ", W, ' ', H, "\" role=\"img\" aria-label=\"");
@@ -529,12 +528,8 @@ class Page {
       for (std::int64_t p = 0; p < map.numel(); ++p) above.data()[p] = map.data()[p] >= *contour_.level;
       outline("decision", outline_path(above));
     }
-    add("</svg><figcaption>anomaly map</figcaption></figure>\n</div>\n<div class=\"about\">\n<h3>", name,
-        "</h3>\n<div class=\"row\"><span class=\"tags\">");
-    if (!decision.empty()) add("<span class=\"tag ", anomalous ? "anomalous" : "normal", "\">", decision, "</span>");
-    if (missed || alarm) add("<span class=\"tag mistake\">", missed ? "missed" : "false alarm", "</span>");
-    add("<span class=\"tag\">", escape(kind), "</span></span><span title=\"score ",
-        significant(evaluation_.scores[i], 6), "\">", shown_score(values_[i]),
+    add("</svg><figcaption>anomaly map</figcaption></figure>\n</div>\n<div class=\"about\">\n<div class=\"row\"><h3>",
+        name, "</h3><span title=\"score ", significant(evaluation_.scores[i], 6), "\">", shown_score(values_[i]),
         "</span></div>\n<div class=\"bar\" aria-hidden=\"true\"><i class=\"",
         !decisions_.at ? "plain"
         : anomalous    ? "anomalous"
@@ -542,7 +537,12 @@ class Page {
         "\" style=\"width:", fixed(100 * axis_.at(values_[i]), 1), "%\"></i>");
     if (const auto threshold = shown_threshold())
       add("<b style=\"left:", fixed(100 * axis_.at(*threshold), 1), "%\"></b>");
-    add("</div>\n</div>\n</article>\n");
+    add("</div>\n<div class=\"tags\">");
+    if (decisions_.at)
+      add("<span class=\"tag ", anomalous ? "anomalous" : "normal", "\">", "called ",
+          anomalous ? "anomalous" : "normal", "</span>");
+    if (missed || alarm) add("<span class=\"tag mistake\">", missed ? "missed" : "false alarm", "</span>");
+    add("<span class=\"tag\">", escape(kind), "</span></div>\n</div>\n</article>\n");
   }
 
   static std::string heat_uri(const Tensor<float>& map, const HeatScale& heat) {
@@ -559,7 +559,7 @@ class Page {
   void skipped() {
     if (evaluation_.skipped.empty()) return;
     add("<section>\n<h2>Left out</h2>\n<p class=\"note\">", count_of(std::ssize(evaluation_.skipped), "file"),
-        " could not be used.</p>\n<div class=\"panel\">\n<table>\n<thead><tr><th scope=\"col\">file</th><th "
+        " could not be used.</p>\n<div class=\"panel left-out\">\n<table>\n<thead><tr><th scope=\"col\">file</th><th "
         "scope=\"col\">reason</th></tr></thead>\n<tbody>\n");
     for (const SkippedFile& file : evaluation_.skipped) {
       // The reason starts with the path, as errors do.

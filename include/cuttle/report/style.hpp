@@ -16,7 +16,7 @@ inline constexpr std::string_view style = R"css(
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",
-Arial,"Noto Sans",sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+Arial,"Noto Sans",sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
 main,header,footer{max-width:1320px;margin:0 auto;padding:0 24px}
 header{padding-top:40px}
 h1{font-size:clamp(1.6rem,1.2rem + 1.6vw,2.3rem);line-height:1.15;letter-spacing:-.02em;margin:0 0 .35em;font-weight:680}
@@ -28,7 +28,7 @@ p{margin:.2em 0 1em;max-width:72ch}
 .note{color:var(--soft);font-size:.9rem}
 section{margin:0 0 40px}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--wash);padding:.1em .4em;border-radius:5px}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(158px,1fr));gap:12px;margin:0}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(220px,1fr));gap:12px;margin:0}
 .facts div{background:var(--panel);border-radius:10px;box-shadow:var(--shade);border:1px solid var(--line);padding:14px 16px}
 .facts dt{color:var(--soft);font-size:.82rem}
 .facts dd{margin:0;font-size:1.65rem;font-weight:620;letter-spacing:-.02em;line-height:1.25}
@@ -58,7 +58,8 @@ th,td{text-align:left;padding:7px 10px;border-bottom:1px solid var(--line);verti
 thead th{color:var(--soft);font-weight:500;font-size:.84rem;vertical-align:bottom}
 tbody th{font-weight:550}
 tr:last-child>*{border-bottom:0}
-.number{text-align:right}
+.number{text-align:right;white-space:nowrap}thead .number{white-space:normal}
+.settings td,.settings th,.left-out td{overflow-wrap:anywhere}
 .counts td{text-align:center;font-size:1.35rem;font-weight:620;border-radius:8px;border:4px solid var(--panel)}
 .counts th{border:0}.counts thead th{text-align:center}
 .counts .right{background:var(--normal-wash)}.counts .wrong{background:var(--anomalous-wash)}
@@ -82,8 +83,8 @@ tr:last-child>*{border-bottom:0}
 .views .decision{stroke:#fff;stroke-width:1.7}
 .views .truth{stroke:var(--mask);stroke-width:1.7;stroke-dasharray:5 2.5}
 .about{padding:10px 14px 13px;display:grid;gap:7px}
-.about h3{margin:0;font-size:.92rem;font-weight:600;line-height:1.3}
-.row{display:flex;flex-wrap:wrap;gap:6px;align-items:center;justify-content:space-between;font-size:.86rem}
+.about h3{margin:0;font-size:.92rem;font-weight:600;line-height:1.3;overflow-wrap:anywhere;min-width:0;flex:1}
+.row{display:flex;gap:10px;align-items:baseline;justify-content:space-between;font-size:.92rem}
 .tags{display:flex;flex-wrap:wrap;gap:6px}
 .tag{border-radius:5px;padding:1px 8px;font-size:.8rem;background:var(--wash);color:var(--ink)}
 .tag.normal{background:var(--normal-wash);color:var(--normal)}
@@ -96,7 +97,8 @@ tr:last-child>*{border-bottom:0}
 #heat:not(:checked)~.gallery .heat,#lines:not(:checked)~.gallery .views path{display:none}
 footer{padding-bottom:40px;color:var(--soft);font-size:.86rem}
 @media (max-width:560px){main,header,footer{padding-left:16px;padding-right:16px}header{padding-top:24px}
-.facts{grid-template-columns:1fr 1fr}.facts dd{font-size:1.4rem}.panel{padding:14px}.card{padding:0}th,td{padding:6px 6px}}
+.facts{grid-template-columns:1fr 1fr}.facts dd{font-size:1.4rem}.panel{padding:14px}.card{padding:0}table{font-size:.88rem}th,td{padding:6px 5px}
+.wide{display:none}}
 @media print{:root{color-scheme:light;--page:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--grid:#ddd;--normal:#2166ac;
 --anomalous:#c2410c;--accent:#0b5fb0;--wash:#eee;--normal-wash:#e3eefa;--anomalous-wash:#fdeadf;--shade:none}
 body{font-size:11pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
