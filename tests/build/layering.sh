@@ -13,6 +13,7 @@ declare -A may_include=(
   [data]="io core seam" # files are read and written by io/file.hpp alone
   [eval]="core seam"
   [models]="nn autograd ops eval data io core seam"
+  [report]="models eval data io core seam"
 )
 
 # Each of the following rules takes headers and names those that break it.

@@ -171,7 +171,8 @@ inline std::string outline_path(const Tensor<std::uint8_t>& mask) {
           way = (way + 3) % 4;
         else if (!inside(y + right_y[way], x + right_x[way]))
           way = (way + 1) % 4;
-        if (way == before) continue;
+        // The last run goes up or down to the start, as closing the path does.
+        if (way == before || (x == start && y == top && way == 0)) continue;
         path += (before % 2 ? 'v' : 'h') + std::to_string(run);
         run = 0;
       } while (x != start || y != top || way != 0);

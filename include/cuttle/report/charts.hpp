@@ -74,14 +74,14 @@ class Axis {
     if (logarithmic) {
       const double margin = std::pow(high / low, 0.02);
       Axis axis(low / margin, high * margin, true);
-      const int first = static_cast<int>(std::ceil(std::log10(axis.low_)));
+      const int first = static_cast<int>(std::floor(std::log10(axis.low_)));
       const int last = static_cast<int>(std::floor(std::log10(axis.high_)));
-      const int every = std::max(1, (last - first + 4) / 5);
+      const bool few = high / low < 1000;
+      const int every = few ? 1 : std::max(1, (last - first + 4) / 5);
       for (int power = first; power <= last; power += every)
-        for (const double digit : {1.0, 3.0}) {
+        for (const double digit : {1.0, 2.0, 5.0}) {
           const double value = digit * std::pow(10.0, power);
-          if (value <= axis.high_ && (digit == 1 || last - first < 3))
-            axis.ticks_.push_back({value, significant(value, 3)});
+          if (axis.shows(value) && (few || digit == 1)) axis.ticks_.push_back({value, significant(value, 3)});
         }
       return axis;
     }

@@ -376,7 +376,7 @@ class Page {
           fixed(counts.precision(), 3), ", recall ", fixed(counts.recall(), 3), ", specificity ",
           fixed(counts.specificity(), 3), ".</p>\n</div>\n");
     }
-    add("<div class=\"panel\">\n<table>\n<caption>AUROC of each kind of defect is against all normal "
+    add("<div class=\"panel\">\n<table class=\"kinds\">\n<caption>AUROC of each kind of defect is against all normal "
         "images.</caption>\n"
         "<thead><tr><th scope=\"col\">kind</th><th scope=\"col\" class=\"number\">images</th>",
         evaluation_.image_auroc ? "<th scope=\"col\" class=\"number\">AUROC</th>" : "",

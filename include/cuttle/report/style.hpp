@@ -58,10 +58,10 @@ th,td{text-align:left;padding:7px 10px;border-bottom:1px solid var(--line);verti
 thead th{color:var(--soft);font-weight:500;font-size:.84rem;vertical-align:bottom}
 tbody th{font-weight:550}
 tr:last-child>*{border-bottom:0}
-.number{text-align:right;white-space:nowrap}thead .number{white-space:normal}
-.settings td,.settings th,.left-out td{overflow-wrap:anywhere}
+.number{text-align:right;white-space:nowrap;width:1%}thead .number{white-space:normal}
+.settings td,.settings th,.left-out td,.kinds tbody th{overflow-wrap:anywhere}
 .counts td{text-align:center;font-size:1.35rem;font-weight:620;border-radius:8px;border:4px solid var(--panel)}
-.counts th{border:0}.counts thead th{text-align:center}
+.counts th{border:0;vertical-align:middle}.counts thead th{text-align:center}
 .counts .right{background:var(--normal-wash)}.counts .wrong{background:var(--anomalous-wash)}
 .counts small{display:block;font-size:.78rem;font-weight:400;color:var(--soft)}
 .settings th{width:34%;font-weight:500;color:var(--soft)}
@@ -97,7 +97,7 @@ tr:last-child>*{border-bottom:0}
 #heat:not(:checked)~.gallery .heat,#lines:not(:checked)~.gallery .views path{display:none}
 footer{padding-bottom:40px;color:var(--soft);font-size:.86rem}
 @media (max-width:560px){main,header,footer{padding-left:16px;padding-right:16px}header{padding-top:24px}
-.facts{grid-template-columns:1fr 1fr}.facts dd{font-size:1.4rem}.panel{padding:14px}.card{padding:0}table{font-size:.88rem}th,td{padding:6px 5px}
+.facts{grid-template-columns:1fr 1fr}.facts dd{font-size:1.4rem}.panel{padding:14px}.card{padding:0}table{font-size:.86rem}th,td{padding:6px 4px}
 .wide{display:none}}
 @media print{:root{color-scheme:light;--page:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--grid:#ddd;--normal:#2166ac;
 --anomalous:#c2410c;--accent:#0b5fb0;--wash:#eee;--normal-wash:#e3eefa;--anomalous-wash:#fdeadf;--shade:none}
