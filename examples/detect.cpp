@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -105,13 +104,7 @@ cuttle::Image overlay(const cuttle::Image& picture, const cuttle::Evaluation& ev
   const auto at_map_size = [&](const Image& image) { return to_rgb(resize(image, map.size(0), map.size(1))); };
   std::vector<Image> panels{at_map_size(picture)};
   const Tensor<std::uint8_t>& region = evaluation.regions[i];
-  Tensor<float> seen = map;
-  if (region.defined()) {
-    seen = map.clone();
-    for (std::int64_t p = 0; p < seen.numel(); ++p)
-      if (!region.data()[p]) seen.data()[p] = std::numeric_limits<float>::quiet_NaN();
-  }
-  Image hot = heat.over(panels[0], seen);
+  Image hot = heat.over(panels[0], evaluation.counted_map(i));
   if (region.defined()) hot = draw_contour(hot, region, {255, 255, 255});
   if (evaluation.reconstructions[i].defined()) panels.push_back(at_map_size(evaluation.reconstructions[i]));
   if (evaluation.masks[i].defined()) hot = draw_contour(hot, evaluation.masks[i], {0, 255, 255});

@@ -33,6 +33,7 @@ Evaluation evaluation_of(const std::vector<double>& scores, const std::vector<La
     map.data()[3 * 8 + 2] = map.data()[3 * 8 + 3] = static_cast<float>(scores[i]);
     e.maps.push_back(map);
     e.reconstructions.push_back({});
+    e.regions.push_back({});
     e.masks.push_back({});
     if (labels[i] != Label::anomalous) continue;
     e.masks.back() = Tensor<std::uint8_t>::zeros({12, 8});
@@ -186,7 +187,7 @@ TEST_CASE("report: figures are those of the evaluation") {
       page,
       contains(
           "10 images: 5 normal, 5 anomalous. <strong>5 called anomalous</strong>; 1 defect missed, 1 false alarm."));
-  CHECK_THAT(page, contains("the model&#39;s own, learnt without these images"));
+  CHECK_THAT(page, contains("<dd class=\"more\">chosen by hand</dd>"));
 
   CHECK(between(page, "<td class=\"right\">", "</td>") ==
         std::vector<std::string>{"4<small>right</small>", "4<small>found</small>"});
@@ -210,6 +211,30 @@ TEST_CASE("report: figures are those of the evaluation") {
   CHECK_THAT(between(page, "is-k1 is-missed", "</article>")[0], contains("<h3>5.png"));
   CHECK_THAT(page, contains("missed <span>1</span>"));
   CHECK_THAT(page, contains("spot <span>3</span>"));
+}
+
+TEST_CASE("report: the threshold's origin, and what it promises") {
+  Evaluation e = labelled();
+  // 19 images, none above: Beta(1, 19), of mean 1/20; its quantiles are 1 - (1 - p)^(1/19).
+  e.calibration->from = FromNormalImages{19, 19, 0, 0.05, 0, 1};
+  const auto quantile = [](double p) { return report::fixed(100 * (1 - std::pow(1 - p, 1.0 / 19)), 1); };
+  CHECK_THAT(page_of(e), contains("from 19 normal images; false-positive rate expected: 5.0 % (95 %: " +
+                                  quantile(0.025) + " to " + quantile(0.975) + ")"));
+  e.calibration->from = FromLabelledImages{7, 5, 0.9};
+  CHECK_THAT(page_of(e), contains("of the largest F1 on 12 labelled images seen before"));
+}
+
+TEST_CASE("report: outside a region of interest nothing is shown") {
+  Evaluation e = labelled();
+  for (std::size_t i = 0; i < e.regions.size(); ++i) {
+    e.regions[i] = Tensor<std::uint8_t>::full({12, 8}, 1);
+    e.regions[i].data()[3 * 8 + 3] = 0;  // one of the two hot pixels
+  }
+  const std::string page = page_of(e);
+  check_closed(page);
+  CHECK_THAT(page, contains("class=\"decision\" transform=\"scale(2.000000 2.000000)\" d=\"M2 3h1v1h-1z\""));
+  CHECK(page.find("M2 3h2v1h-2z") == std::string::npos);
+  CHECK_THAT(page, contains("Outside the region of interest nothing counts"));
 }
 
 TEST_CASE("report: the same evaluation gives the same bytes, and a file is written whole") {

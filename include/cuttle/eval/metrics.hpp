@@ -14,6 +14,7 @@
 #include <numeric>
 #include <ranges>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "cuttle/core/parallel.hpp"
@@ -159,16 +160,13 @@ double auroc(const Scores& scores, std::span<const std::uint8_t> labels) {
          (2 * static_cast<double>(before.positives()) * static_cast<double>(before.negatives()));
 }
 
-struct Interval {
-  double low, high;
-};
-
-// An interval for the AUROC of the population from which `positives` anomalous and `negatives` normal samples gave
-// `area`: the areas t with |area - t| <= z sqrt(V(t)), V(t) = t (1 - t) (1 + (N - 1) ((1 - t) / (2 - t) + t / (1 + t)))
-// / (positives negatives), N = (positives + negatives) / 2 (Newcombe, Statistics in Medicine 25, 2006, method 5: a
-// score interval from Hanley and McNeil's variance). It stays inside [0, 1] and has a width even at 0 and 1. z = 1.96
-// gives 95 %.
-inline Interval auroc_interval(double area, std::int64_t positives, std::int64_t negatives, double z = 1.959964) {
+// An interval (low, high) for the AUROC of the population from which `positives` anomalous and `negatives` normal
+// samples gave `area`: the areas t with |area - t| <= z sqrt(V(t)), V(t) = t (1 - t) (1 + (N - 1) ((1 - t) / (2 - t) +
+// t / (1 + t))) / (positives negatives), N = (positives + negatives) / 2 (Newcombe, Statistics in Medicine 25, 2006,
+// method 5: a score interval from Hanley and McNeil's variance). It stays inside [0, 1] and has a width even at 0
+// and 1. z = 1.96 gives 95 %.
+inline std::pair<double, double> auroc_interval(double area, std::int64_t positives, std::int64_t negatives,
+                                                double z = 1.959964) {
   require(area >= 0 && area <= 1, "auroc_interval: area is ", area);
   require(positives > 0 && negatives > 0, "auroc_interval: ", positives, " anomalous and ", negatives,
           " normal samples");

@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -45,6 +47,15 @@ struct Evaluation {
   std::optional<OperatingPoint> at_own_threshold;
   std::map<std::string, double> image_auroc_of_kind;  // of each kind of defect against all normal images
   double seconds_per_image = 0;                       // scoring alone: the image is in memory before
+
+  // What counts of map i, with NaN where nothing does.
+  Tensor<float> counted_map(std::size_t i) const {
+    if (!regions[i].defined()) return maps[i];
+    Tensor<float> counted = maps[i].clone();
+    for (std::int64_t p = 0; p < counted.numel(); ++p)
+      if (!regions[i].data()[p]) counted.data()[p] = std::numeric_limits<float>::quiet_NaN();
+    return counted;
+  }
 };
 
 namespace detail {

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "cuttle/data/image.hpp"
@@ -68,7 +69,8 @@ struct ContourLevel {
     decides = decisions.at.has_value();
     for (std::size_t i = 0; i < evaluation.maps.size() && decides; ++i) {
       float most = -std::numeric_limits<float>::infinity();
-      for (const float pixel : evaluation.maps[i].span()) most = std::max(most, pixel);
+      const Tensor<float> map = evaluation.counted_map(i);
+      for (const float pixel : map.span()) most = std::max(most, pixel);
       decides = static_cast<double>(most) == evaluation.scores[i];
     }
     if (decides) {
@@ -79,10 +81,12 @@ struct ContourLevel {
       return;
     }
     std::vector<float> pixels;
-    for (std::size_t i = 0; i < evaluation.maps.size(); ++i)
-      if (evaluation.samples[i].label == Label::normal)
-        for (const float pixel : evaluation.maps[i].span())
-          if (!std::isnan(pixel)) pixels.push_back(pixel);
+    for (std::size_t i = 0; i < evaluation.maps.size(); ++i) {
+      if (evaluation.samples[i].label != Label::normal) continue;
+      const Tensor<float> map = evaluation.counted_map(i);
+      for (const float pixel : map.span())
+        if (!std::isnan(pixel)) pixels.push_back(pixel);
+    }
     if (pixels.empty()) return;
     const auto nth = pixels.begin() + static_cast<std::ptrdiff_t>(0.995 * static_cast<double>(pixels.size() - 1));
     std::nth_element(pixels.begin(), nth, pixels.end());
@@ -165,9 +169,10 @@ class Page {
     const std::size_t n = evaluation.samples.size();
     require(n > 0, "report: no images");
     require(evaluation.scores.size() == n && evaluation.maps.size() == n && evaluation.reconstructions.size() == n &&
-                evaluation.masks.size() == n,
+                evaluation.masks.size() == n && evaluation.regions.size() == n,
             "report: ", n, " samples, but ", evaluation.scores.size(), " scores, ", evaluation.maps.size(), " maps, ",
-            evaluation.reconstructions.size(), " reconstructions, ", evaluation.masks.size(), " masks");
+            evaluation.reconstructions.size(), " reconstructions, ", evaluation.masks.size(), " masks, ",
+            evaluation.regions.size(), " regions");
     require(options.images >= 0, "report: images is ", options.images, ", expected at least 0");
     require(options.image_side >= 16 && options.image_side <= 1024, "report: image_side is ", options.image_side,
             ", expected 16 to 1024");
@@ -261,6 +266,23 @@ class Page {
     add("</p>\n");
   }
 
+  // Where the threshold comes from, and what was promised of it.
+  std::string threshold_source() const {
+    if (!decisions_.own) return "of the largest F1 on these very images: on others it would do worse";
+    const auto& from = evaluation_.calibration->from;
+    if (const auto* normal = std::get_if<FromNormalImages>(&from)) {
+      const FalsePositiveRate rate = normal->rate();
+      const RateInterval interval = rate.interval();
+      return "the model&#39;s own, from " + count_of(normal->images, "normal image") +
+             "; false-positive rate expected: " + percent(rate.expected()) + " (95 %: " + fixed(100 * interval.low, 1) +
+             " to " + fixed(100 * interval.high, 1) + ")";
+    }
+    if (const auto* labelled = std::get_if<FromLabelledImages>(&from))
+      return "the model&#39;s own, of the largest F1 on " +
+             count_of(labelled->normal + labelled->anomalous, "labelled image") + " seen before";
+    return "chosen by hand";
+  }
+
   void fact(const std::string& name, const std::string& value, const std::string& more = "") {
     add("<div><dt>", name, "</dt><dd>", value, "</dd>");
     if (!more.empty()) add("<dd class=\"more\">", more, "</dd>");
@@ -273,9 +295,7 @@ class Page {
     if (decisions_.at) {
       fact("Called anomalous", std::to_string(called_),
            percent(static_cast<double>(called_) / static_cast<double>(count)) + " of " + count_of(count, "image"));
-      fact("Threshold", significant(decisions_.at->threshold, 4),
-           decisions_.own ? "the model&#39;s own, learnt without these images; 0.5 on the scale of this page"
-                          : "of the largest F1 on these very images: on others it would do worse");
+      fact("Threshold", significant(decisions_.at->threshold, 4), threshold_source());
       if (normal_ + anomalous_ > 0) {
         const Confusion& counts = decisions_.at->counts;
         if (anomalous_) fact("Recall", fixed(counts.recall(), 3), "of the defects at the threshold");
@@ -287,9 +307,9 @@ class Page {
       fact("Images", std::to_string(count));
     }
     if (evaluation_.image_auroc) {
-      const Interval interval = auroc_interval(*evaluation_.image_auroc, anomalous_, normal_);
+      const auto [low, high] = auroc_interval(*evaluation_.image_auroc, anomalous_, normal_);
       fact("Image AUROC", fixed(*evaluation_.image_auroc, 4),
-           "95 % interval " + fixed(interval.low, 3) + " to " + fixed(interval.high, 3) + " (Newcombe)");
+           "95 % interval " + fixed(low, 3) + " to " + fixed(high, 3) + " (Newcombe)");
     }
     if (evaluation_.image_ap)
       fact("Average precision", fixed(*evaluation_.image_ap, 4),
@@ -303,7 +323,7 @@ class Page {
   void charts() {
     add("<section>\n<h2>Scores</h2>\n<p class=\"note\">");
     if (evaluation_.calibration)
-      add("On the model&#39;s own scale from 0 to 1, on which 0.5 is the threshold. It is a scale of rank and "
+      add("On the scale of the threshold, from 0 to 1, on which it is 0.5. It is a scale of rank and "
           "distance, "
           "not a probability.");
     else
@@ -362,8 +382,8 @@ class Page {
       const auto cell = [&](bool right, std::int64_t n, const char* what) {
         add("<td class=\"", right ? "right" : "wrong", "\">", std::to_string(n), "<small>", what, "</small></td>");
       };
-      add("<div class=\"panel\">\n<table class=\"counts\">\n<caption>",
-          decisions_.own ? "At the model&#39;s own threshold" : "At the threshold of the largest F1 on these images",
+      add("<div class=\"panel\">\n<table class=\"counts\">\n<caption>", "At the threshold, ",
+          significant(decisions_.at->threshold, 4),
           "</caption>\n<thead><tr><td></td><th scope=\"col\">called normal</th><th scope=\"col\">called "
           "anomalous</th></tr>"
           "</thead>\n<tbody>\n<tr><th scope=\"row\">normal</th>");
@@ -453,7 +473,11 @@ class Page {
     if (std::ssize(gallery_) < std::ssize(values_))
       add("Shown are ", std::to_string(gallery_.size()), " of ", std::to_string(values_.size()),
           ": mistakes, the most anomalous, and of the rest a few evenly from top to bottom. ");
-    add("Heat rises with the logarithm of the map, on one scale for all images.</p>\n<ul class=\"key\">");
+    add("Heat rises with the logarithm of the map, on one scale for all images.",
+        std::ranges::any_of(gallery_, [&](std::size_t i) { return evaluation_.regions[i].defined(); })
+            ? " Outside the region of interest nothing counts, and there is none."
+            : "",
+        "</p>\n<ul class=\"key\">");
     if (contour_.level)
       add("<li><i class=\"line\" style=\"border-color:currentColor\"></i>",
           contour_.decides ? "contour: pixels at the threshold or above, each of which alone makes its image anomalous"
@@ -489,7 +513,7 @@ class Page {
   void card(std::size_t i, const Image& image, const HeatScale& heat) {
     cuttle::detail::require_image(image, "report");
     const Sample& sample = evaluation_.samples[i];
-    const Tensor<float>& map = evaluation_.maps[i];
+    const Tensor<float> map = evaluation_.counted_map(i);
     const Image& reconstruction = evaluation_.reconstructions[i];
     const std::string kind = kind_of(sample), name = escape(sample.path.filename().string()),
                       number = std::to_string(i);
