@@ -50,6 +50,24 @@ detects() {
   [[ $(find "$scratch/overlays" -name '*.png' | wc -l) == 6 ]]
 }
 
+# A page that is whole, the same but for the time, and asks for nothing; a file's name stays a name.
+reports() {
+  local page=$scratch/report.html evil='<script>alert(1)<script>&".png'
+  "$bin/detect" --model "$model" --data "$set_dir" --report "$page" --report-images 4 --report-size 64 --json "$scratch/report.json"
+  holds "$page" '<title>model.safetensors on woven</title>' "default-src 'none'" "<dt>Image AUROC</dt><dd>$(sed -n 's/.*"image_auroc": \([0-9]\.[0-9]\{1,3\}\).*/\1/p' "$scratch/report.json")" \
+    'Shown are 4 of 6' '<th scope="row">hole</th>' '<path class="curve" ' '</html>'
+  ! grep -qE 'https?:|<script|src=|url\(' "$page"
+  [[ $(grep -c '<article' "$page") == 4 ]]
+  "$bin/detect" --model "$model" --data "$set_dir" --report "$scratch/again.html" --report-images 4 --report-size 64 >"$scratch/out"
+  diff <(grep -v '<dt>Time' "$page") <(grep -v '<dt>Time' "$scratch/again.html")
+  mkdir -p "$scratch/evil"
+  cp "$set_dir/test/hole/000.png" "$scratch/evil/$evil"
+  echo no image >"$scratch/evil/broken.png"
+  "$bin/detect" --model "$model" --data "$scratch/evil" --skip-bad-files --report "$page"
+  holds "$page" '&lt;script&gt;alert\(1\)&lt;script&gt;&amp;&quot;.png' '<h2>Left out</h2>' '<th scope="row">broken.png</th>'
+  ! grep -qE '<script|AUROC' "$page"
+}
+
 # A model file says nothing of where, when or with how many threads it was made.
 says_nothing_of_the_run() {
   ! grep -aqE "$scratch|threads|$(date +%Y)-" "$model"
@@ -77,6 +95,8 @@ check "the course of the training" holds "$scratch/train.json" '"step": 2' '"ste
 check "metrics and overlays of a labelled set" detects
 check "frames inspected, latencies and memory reported" inspects
 check "inspect: no frames" refuses "$scratch/none" "$bin/inspect" --model "$model" "$scratch/none"
+check "a report of a labelled set, and of a folder" reports
+check "no folder for the report" refuses "$scratch/no/such" "$bin/detect" --model "$model" --data "$set_dir" --report "$scratch/no/such/page.html"
 check "the model holds no path, date or number of threads" says_nothing_of_the_run
 check "the same bytes at one and two threads" same_at_two_threads
 check "the published recipe" "${train[@]}" --recipe published --batch 2 --out "$scratch/published.safetensors"
@@ -295,8 +315,10 @@ squid=("${digits[@]}" --size 48 --batch 4)
 squid_model=$scratch/squid.safetensors
 
 detects_with_squid() {
-  ends 1 "$bin/detect" --model "$squid_model" --data "$set_dir" --out "$scratch/squid_overlays" --json "$scratch/squid_detect.json"
+  ends 1 "$bin/detect" --model "$squid_model" --data "$set_dir" --out "$scratch/squid_overlays" --json "$scratch/squid_detect.json" \
+    --report "$scratch/squid.html"
   holds "$scratch/squid_detect.json" '"method": "squid"' '"image_auroc": [01]' '"threshold": [01]' '"anomalous": (true|false)' '"aupro": [01]'
+  holds "$scratch/squid.html" '<figcaption>reconstruction' 'false-positive rate expected: ' 'called anomalous'
   [[ $(find "$scratch/squid_overlays" -name '*.png' | wc -l) == 6 ]]
 }
 squid_says_nothing_of_the_run() {
