@@ -23,7 +23,7 @@ h1{font-size:clamp(1.6rem,1.2rem + 1.6vw,2.3rem);line-height:1.15;letter-spacing
 h1 small{font-size:.6em;font-weight:450;letter-spacing:0;color:var(--soft)}
 h2{font-size:1.2rem;letter-spacing:-.01em;margin:0 0 .25em;font-weight:650}
 h3{font-size:.95rem;margin:0 0 .5em;font-weight:650}
-p{margin:.2em 0 1em;max-width:72ch}
+p{margin:.2em 0 1em;max-width:72ch;text-wrap:pretty}
 .lead{font-size:1.1rem;margin-bottom:1.4em}
 .note{color:var(--soft);font-size:.9rem}
 section{margin:0 0 40px}
@@ -97,7 +97,7 @@ tr:last-child>*{border-bottom:0}
 #heat:not(:checked)~.gallery .heat,#lines:not(:checked)~.gallery .views path{display:none}
 footer{padding-bottom:40px;color:var(--soft);font-size:.86rem}
 @media (max-width:560px){main,header,footer{padding-left:16px;padding-right:16px}header{padding-top:24px}
-.facts{grid-template-columns:1fr 1fr}.facts dd{font-size:1.4rem}.panel{padding:14px}.card{padding:0}table{font-size:.86rem}th,td{padding:6px 4px}
+.facts{grid-template-columns:1fr 1fr}.facts dd{font-size:1.4rem}.panel{padding:14px 12px}.card{padding:0}table{font-size:.86rem}th,td{padding:6px 3px}
 .wide{display:none}}
 @media print{:root{color-scheme:light;--page:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--grid:#ddd;--normal:#2166ac;
 --anomalous:#c2410c;--accent:#0b5fb0;--wash:#eee;--normal-wash:#e3eefa;--anomalous-wash:#fdeadf;--shade:none}
