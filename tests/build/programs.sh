@@ -56,7 +56,7 @@ reports() {
   "$bin/detect" --model "$model" --data "$set_dir" --report "$page" --report-images 4 --report-size 64 --json "$scratch/report.json"
   holds "$page" '<title>model.safetensors on woven</title>' "default-src 'none'" "<dt>Image AUROC</dt><dd>$(sed -n 's/.*"image_auroc": \([0-9]\.[0-9]\{1,3\}\).*/\1/p' "$scratch/report.json")" \
     'Shown are 4 of 6' '<th scope="row">hole</th>' '<path class="curve" ' '</html>'
-  ! grep -qE 'https?:|<script|src=|url\(' "$page"
+  if grep -qE 'https?:|<script|src=|url\(' "$page"; then return 1; fi
   [[ $(grep -c '<article' "$page") == 4 ]]
   "$bin/detect" --model "$model" --data "$set_dir" --report "$scratch/again.html" --report-images 4 --report-size 64 >"$scratch/out"
   diff <(grep -v '<dt>Time' "$page") <(grep -v '<dt>Time' "$scratch/again.html")
