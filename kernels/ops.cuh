@@ -11,6 +11,7 @@
 #include "kernels/elementwise.cuh"
 #include "kernels/extract_patches.cuh"
 #include "kernels/gumbel_shrinkage.cuh"
+#include "kernels/k_center_greedy.cuh"
 #include "kernels/losses.cuh"
 #include "kernels/mean_losses.cuh"
 #include "kernels/memory_lookup.cuh"
@@ -66,6 +67,7 @@ seam::OpTable<T> own_ops() {
   table.nearest_patch_survey = &entry<OnDevice, &launch_nearest_patch_survey<T>>;
   table.nearest_patch_filter = &entry<OnDevice, &launch_nearest_patch_filter<T>>;
   table.nearest_patch = &entry<OnDevice, &launch_nearest_patch<T>>;
+  table.k_center_greedy = &entry<OnDevice, &launch_k_center_greedy<T>>;
   table.gumbel_shrinkage = &entry<OnDevice, &launch_gumbel_shrinkage<T>>;
   table.gumbel_shrinkage_backward = &entry<OnDevice, &launch_gumbel_shrinkage_backward<T>>;
   table.memory_lookup = &entry<OnDevice, &launch_memory_lookup<T>>;

@@ -516,6 +516,26 @@ struct QueueUpdateArgs {
   T* memory;              // (S,M,E)
 };
 
+// Blocks in which a device looks for the farthest of N rows.
+constexpr std::int64_t k_center_blocks(std::int64_t N) noexcept {
+  const std::int64_t blocks = (N + 127) / 128;
+  return blocks < 1024 ? blocks : 1024;
+}
+
+// index[0] is given. For j = 0 .. K-1, with d^2 = sum over d of fma((double)x_d - (double)y_d, same, acc):
+//   nearest[n] = min(nearest[n], d^2(rows[n], rows[index[j]])), infinite at first; -1 from then on for n = index[j]
+//   radius[j] = sqrt(max_n nearest[n]), 0 where every row was chosen; index[j+1] = the lowest n where that is
+template <class T>
+struct KCenterGreedyArgs {
+  std::int64_t N, D, K;
+  const T* rows;                // (N,D)
+  std::int64_t* index;          // (K)
+  T* radius;                    // (K)
+  double* nearest;              // (N), scratch
+  double* partial;              // (blocks), scratch; null on the CPU
+  std::int64_t* partial_index;  // (blocks), scratch; null on the CPU
+};
+
 // How a row of scores becomes weights (ops/gumbel_shrinkage.hpp has the formulas). k is of the keep_ kinds, lambda of
 // hard_threshold.
 enum class ShrinkageKind : std::int32_t { none, keep_above_kth, keep_k, hard_threshold };

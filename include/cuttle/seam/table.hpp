@@ -41,6 +41,7 @@ struct OpTable {
   Entry<NearestPatchSurveyArgs<T>> nearest_patch_survey;
   Entry<NearestPatchFilterArgs<T>> nearest_patch_filter;
   Entry<NearestPatchSearchArgs<T>> nearest_patch;
+  Entry<KCenterGreedyArgs<T>> k_center_greedy;
   Entry<DistributeScoresArgs<T>> distribute_scores;
   Entry<MaxOverPixelsArgs<T>> max_over_pixels;
   Entry<MatmulArgs<T>> matmul;
