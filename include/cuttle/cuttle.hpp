@@ -55,6 +55,7 @@
 #include "cuttle/models/anomaly_map.hpp"
 #include "cuttle/models/checkpoint.hpp"
 #include "cuttle/models/detector.hpp"
+#include "cuttle/models/memory_bank.hpp"
 #include "cuttle/models/model.hpp"
 #include "cuttle/models/patch_svdd.hpp"
 #include "cuttle/models/patch_svdd_batch.hpp"

@@ -5,6 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
 bin=build/bin
 for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect inspect; do
+for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect memory_bank; do
   [[ -x $bin/$program ]] || { fail "$bin/$program is not built"; exit 1; }
 done
 
@@ -308,6 +309,11 @@ check "standard output that is full is an error" full_output
 check "coverage over splits" "$bin/calibration_coverage" --model "$model" --data "$lot" --false-positives 0.3 --splits 3 --csv "$scratch/splits.csv"
 check "a row of each split" holds "$scratch/splits.csv" '^asked,split,' '^0.3,2,2,2,'
 check "too few groups to halve" refuses "has 2 groups" "$bin/calibration_coverage" --model "$model" --data "$lot" --group 'part([0-9])_'
+tells_defects_by_embeddings() {
+  "$bin/memory_bank" >"$scratch/memory_bank"
+  holds "$scratch/memory_bank" '^[1-9][0-9]* of [1-9][0-9]* rows kept, image AUROC (1\.0|0\.[6-9])'
+}
+check "a memory bank of embeddings of one's own" tells_defects_by_embeddings
 
 # SQUID: the smallest network that has every part.
 digits=("$bin/train_squid" --digits drawn --digit-images 40 --width 4 --slots 8 --steps 3 --seed 4)

@@ -167,7 +167,16 @@ class SafetensorsFile {
     if (!entry.bytes.empty()) std::memcpy(tensor.data(), entry.bytes.data(), entry.bytes.size());
     return tensor;
   }
-  // The same, with F32 also given as double, which is exact.
+  // The tensor where it lies, without a copy; not to be written to, and this object (or the bytes that it was made of)
+  // must outlive it. Elements that are not aligned for T are copied after all.
+  template <class T>
+  Tensor<T> view(const std::string& name) const {
+    const Entry& entry = at(name);
+    if (entry.dtype != dtype_of<T>() || reinterpret_cast<std::uintptr_t>(entry.bytes.data()) % alignof(T) != 0)
+      return tensor<T>(name);
+    return Tensor<T>::from_blob(const_cast<T*>(reinterpret_cast<const T*>(entry.bytes.data())), entry.shape);
+  }
+  // As tensor(), with F32 also given as double, which is exact.
   template <class T>
   Tensor<T> tensor_or_widen(const std::string& name) const {
     if constexpr (std::is_same_v<T, double>) {
