@@ -1,7 +1,8 @@
 // nearest_patch for ratios on a busy machine; bench_kernels has its table of sizes.
 //
 //   bench_nearest_patch --ratio DATA [N [k [rounds]]]   searches and OpenBLAS sgemm 2048^3 in turn, medians and ratio
-//   bench_nearest_patch --dump DATA N DIRECTORY         writes rows.f32 and queries.f32, for peers/nearest_patch.py
+//   bench_nearest_patch --coreset DATA N K [rounds]     k_center_greedy of the rows alone, median
+//   bench_nearest_patch --dump DATA N DIRECTORY         writes rows.f32 and queries.f32, for peers/*.py
 //
 // One thread, process CPU seconds, D = 64, Q = 3249 = 57^2 (the patches of 32 with stride 4 of one 256 x 256 image); a
 // search counts as 2 Q N D operations, the ranking in double included. Each run first checks some answers.
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "bench/support/embeddings.hpp"
+#include "cuttle/ops/k_center_greedy.hpp"
 #include "cuttle/ops/nearest_patch.hpp"
 
 #if defined(CUTTLE_BENCH_OPENBLAS)
@@ -92,6 +94,23 @@ int print_ratio(const std::vector<std::string>& options) {
   return 0;
 }
 
+int print_coreset(const std::vector<std::string>& options) {
+  const std::int64_t N = std::stoll(options.at(1)), K = std::stoll(options.at(2));
+  const int rounds = options.size() > 3 ? std::stoi(options[3]) : 3;
+  cuttle::set_num_threads(1);
+  const Tensor<float> rows = Embeddings(options.at(0)).rows(N);
+  std::vector<double> seconds;
+  double radius = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const double start = cpu_seconds();
+    radius = static_cast<double>(cuttle::k_center_greedy(rows, K).radius.data()[K - 1]);
+    seconds.push_back(cpu_seconds() - start);
+  }
+  std::printf("%s N=%lld K=%lld: %.3f s, radius %.6f\n", options[0].c_str(), static_cast<long long>(N),
+              static_cast<long long>(K), median(seconds), radius);
+  return 0;
+}
+
 int dump(const std::vector<std::string>& options) {
   Embeddings embeddings(options.at(0));
   const auto write = [&](const char* name, const Tensor<float>& tensor) {
@@ -112,8 +131,10 @@ int main(int argc, char** argv) {
     const std::string_view mode = argc > 1 ? argv[1] : "";
     const std::vector<std::string> options(argv + std::min(argc, 2), argv + argc);
     if (mode == "--ratio") return print_ratio(options);
+    if (mode == "--coreset") return print_coreset(options);
     if (mode == "--dump") return dump(options);
-    std::cerr << "bench_nearest_patch --ratio DATA [N [k [rounds]]] | --dump DATA N DIRECTORY\n";
+    std::cerr << "bench_nearest_patch --ratio DATA [N [k [rounds]]] | --coreset DATA N K [rounds] | "
+                 "--dump DATA N DIRECTORY\n";
     return 2;
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';

@@ -162,6 +162,13 @@ TEST_CASE("safetensors: a file without tensors, and data that is aligned to noth
     double expected;
     std::memcpy(&expected, "\1\1\1\1\1\1\1\1", 8);
     CHECK(file.tensor<double>("f").data()[1] == expected);
+    // Where the elements lie right for their type, a view is those themselves.
+    const Tensor<double> view = file.view<double>("f");
+    CHECK(view.data()[1] == expected);
+    const std::byte* const place = file.bytes("f").data();
+    const bool aligned = reinterpret_cast<std::uintptr_t>(place) % alignof(double) == 0;
+    CHECK((static_cast<const void*>(view.data()) == place) == aligned);
+    CHECK_THROWS_WITH(file.view<float>("f"), "odd: tensor \"f\" is F64 [2], not F32");
   }
 }
 
