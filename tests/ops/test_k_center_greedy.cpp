@@ -10,6 +10,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/devices.hpp"
+#include "tests/support/every_isa.hpp"
 #include "tests/support/random_tensor.hpp"
 
 using namespace cuttle;
@@ -103,6 +104,27 @@ TEST_CASE("k_center_greedy: magnitudes whose squares go under or over") {
     for (double& x : rows.span()) x *= scale;
     check_by_definition(rows, 20, 0);
   }
+  for (const float scale : {1e-44f, 1e-38f, 1e-20f, 1e18f, 1e19f, 3e38f}) {
+    auto rows = uniform_tensor<float>({300, 3}, 9);
+    for (float& x : rows.span()) x *= scale;
+    check_by_definition(rows, 20, 0);
+  }
+}
+
+TEST_CASE("k_center_greedy: the same with every instruction set, near ties included") {
+  // Distances that differ in the last digits of a float, or less.
+  Tensor<float> rows = bunches(515, 33, 1);
+  for (std::int64_t n = 100; n < 515; ++n) {
+    std::copy_n(rows.data() + n % 100 * 33, 33, rows.data() + n * 33);
+    float& x = rows.data()[n * 33 + n % 33];
+    x = std::nextafter(x, 9.0f);
+  }
+  const auto expected = by_definition(rows, 120, 3);
+  cuttle_test::on_every_isa([&] {
+    const auto found = k_center_greedy(rows, 120, 3);
+    CHECK_CLOSE(found.index, expected.index, {});
+    CHECK_CLOSE(found.radius, expected.radius, {});
+  });
 }
 
 TEST_CASE("k_center_greedy: the same at every number of threads, where there are several tiles") {

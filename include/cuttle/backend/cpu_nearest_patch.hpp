@@ -81,6 +81,12 @@ inline constexpr std::int32_t no_row = -(1 << 30);  // the w of an unused column
 // Relative error of a float sum of D products or squares, and the few roundings around it (items 2 and 5 above).
 inline double filter_gamma(std::int64_t D) noexcept { return static_cast<double>(D + 16) * 0x1p-24; }
 
+// What approximate_squared_distances says of a row whose d^2 is at most `limit` is at most this (item 5 above); the
+// last term is for what underflows.
+inline double approximate_limit(double limit, std::int64_t D) noexcept {
+  return limit * (1 + 2 * filter_gamma(D)) + static_cast<double>(D) * 0x1p-125;
+}
+
 // e(X, Y) of the head of this file.
 inline double filter_error(double X, double Y, std::int64_t D) noexcept {
   const double both = X + Y;
@@ -211,10 +217,7 @@ void rank_rows(const T* x, const T* bank, const std::int64_t* rows, std::int64_t
   for (; n > 0; rows += together, n -= together) {
     const std::int64_t some = std::min(together, n);
     if constexpr (std::is_same_v<T, float>) {
-      // A row within the limit has a float sum of at most `most`; the last term is for what underflows.
-      const auto most_of = [&] {
-        return round_up(std::fma(ranked.limit(), 1 + 2 * filter_gamma(D), static_cast<double>(D) * 0x1p-125));
-      };
+      const auto most_of = [&] { return round_up(approximate_limit(ranked.limit(), D)); };
       float approximate[together];
       CUTTLE_ISA_CALL(approximate_squared_distances, x, bank, rows, some, D, approximate);
       float most = most_of();
