@@ -4,8 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
 
 bin=build/bin
-for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect inspect; do
-for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect memory_bank; do
+for program in write_woven train_patch_svdd train_squid calibrate calibration_coverage detect inspect memory_bank; do
   [[ -x $bin/$program ]] || { fail "$bin/$program is not built"; exit 1; }
 done
 
