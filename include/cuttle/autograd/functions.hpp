@@ -35,6 +35,7 @@ Tensor<T> gradient_target(Tape<T>& tape, const Var<T>& x) {
 }
 }  // namespace detail
 
+// conv2d (ops/conv2d.hpp), with gradients for x, weight and bias. bias may be a default Var, which is none.
 template <class T>
 Var<T> conv2d(const Var<T>& x, const Var<T>& weight, const Var<T>& bias, const Conv2dOptions& options = {}) {
   Tensor<T> y = conv2d(x.value(), weight.value(), bias.value(), options);
@@ -46,6 +47,7 @@ Var<T> conv2d(const Var<T>& x, const Var<T>& weight, const Var<T>& bias, const C
   });
 }
 
+// linear (ops/linear.hpp), with gradients for x, weight and bias.
 template <class T>
 Var<T> linear(const Var<T>& x, const Var<T>& weight, const Var<T>& bias, const LinearOptions& options = {}) {
   Tensor<T> y = linear(x.value(), weight.value(), bias.value(), options);
@@ -57,6 +59,7 @@ Var<T> linear(const Var<T>& x, const Var<T>& weight, const Var<T>& bias, const L
   });
 }
 
+// a + b element by element (ops/elementwise.hpp), with gradients for both.
 template <class T>
 Var<T> add(const Var<T>& a, const Var<T>& b) {
   Tensor<T> y = add(a.value(), b.value());
@@ -68,6 +71,7 @@ Var<T> add(const Var<T>& a, const Var<T>& b) {
   });
 }
 
+// a - b element by element, with gradients for both.
 template <class T>
 Var<T> sub(const Var<T>& a, const Var<T>& b) {
   Tensor<T> y = sub(a.value(), b.value());
@@ -79,6 +83,7 @@ Var<T> sub(const Var<T>& a, const Var<T>& b) {
   });
 }
 
+// factor * a, with a gradient for a.
 template <class T>
 Var<T> scale(const Var<T>& a, double factor) {
   Tensor<T> y = scale(a.value(), factor);
@@ -86,6 +91,7 @@ Var<T> scale(const Var<T>& a, double factor) {
   return a.tape()->record(y, [a, factor](Tape<T>& tape, const Tensor<T>& dy) { tape.add_grad(a, scale(dy, factor)); });
 }
 
+// The same elements under another shape of as many; so is the gradient.
 template <class T>
 Var<T> reshape(const Var<T>& x, const Shape& shape) {
   Tensor<T> y = x.value().reshape(shape);
@@ -104,6 +110,7 @@ Var<T> slice(const Var<T>& x, std::int64_t first, std::int64_t last) {
   });
 }
 
+// permute (ops/permute.hpp); the gradient goes through the inverse order.
 template <class T>
 Var<T> permute(const Var<T>& x, std::initializer_list<int> order) {
   Tensor<T> y = permute(x.value(), order);
@@ -128,6 +135,7 @@ Var<T> extract_windows(const Var<T>& x, std::int64_t window) {
       y, [x, rows, cols](Tape<T>& tape, const Tensor<T>& dy) { tape.add_grad(x, join_windows(dy, rows, cols)); });
 }
 
+// join_windows (ops/extract_patches.hpp); the gradient is cut into windows again.
 template <class T>
 Var<T> join_windows(const Var<T>& patches, std::int64_t rows, std::int64_t cols) {
   Tensor<T> y = join_windows(patches.value(), rows, cols);
@@ -138,6 +146,7 @@ Var<T> join_windows(const Var<T>& patches, std::int64_t rows, std::int64_t cols)
   });
 }
 
+// Rows of x by index (ops/gather.hpp); the gradient of a row is the sum over its uses.
 template <class T>
 Var<T> gather_rows(const Var<T>& x, const Tensor<std::int32_t>& index) {
   Tensor<T> y = gather_rows(x.value(), index);
@@ -159,6 +168,7 @@ Var<T> cross_entropy(const Var<T>& logits, const Tensor<std::int32_t>& labels, T
   });
 }
 
+// mean_distance (ops/losses.hpp), (1), with gradients for a and b; zero where a row of a equals that of b.
 template <class T>
 Var<T> mean_distance(const Var<T>& a, const Var<T>& b) {
   Tensor<T> loss = mean_distance(a.value(), b.value());
@@ -171,6 +181,7 @@ Var<T> mean_distance(const Var<T>& a, const Var<T>& b) {
   });
 }
 
+// gumbel_shrinkage (ops/gumbel_shrinkage.hpp), with the shrinkage's own gradient for scores.
 template <class T>
 Var<T> gumbel_shrinkage(const Var<T>& scores, const Shrinkage& shrinkage = KeepAboveKth{}) {
   Tensor<T> weights = gumbel_shrinkage(scores.value(), shrinkage);
@@ -209,6 +220,7 @@ Var<T> batch_norm(const Var<T>& x, const Var<T>& weight, const Var<T>& bias, con
   });
 }
 
+// layer_norm (ops/norm.hpp), with gradients for x, weight, bias and residual, which may be a default Var.
 template <class T>
 Var<T> layer_norm(const Var<T>& x, const Var<T>& weight, const Var<T>& bias, const Var<T>& residual,
                   const NormOptions& options = {}) {
@@ -224,6 +236,7 @@ Var<T> layer_norm(const Var<T>& x, const Var<T>& weight, const Var<T>& bias, con
   });
 }
 
+// activate (ops/activation.hpp), with a gradient for x.
 template <class T>
 Var<T> activate(const Var<T>& x, Activation activation, double slope = 0.01) {
   Tensor<T> y = activate(x.value(), activation, slope);
@@ -246,6 +259,7 @@ Var<T> blend(const Tensor<T>& mask, const Var<T>& a, const Var<T>& b) {
   });
 }
 
+// concat_channels (ops/concat_channels.hpp), with gradients for a and b.
 template <class T>
 Var<T> concat_channels(const Var<T>& a, const Var<T>& b) {
   Tensor<T> y = concat_channels(a.value(), b.value());
@@ -258,6 +272,7 @@ Var<T> concat_channels(const Var<T>& a, const Var<T>& b) {
   });
 }
 
+// matmul (ops/matmul.hpp), with gradients for a and b.
 template <class T>
 Var<T> matmul(const Var<T>& a, const Var<T>& b, const MatmulOptions& options = {}) {
   Tensor<T> c = matmul(a.value(), b.value(), options);
@@ -276,6 +291,7 @@ Var<T> matmul(const Var<T>& a, const Var<T>& b, const MatmulOptions& options = {
   });
 }
 
+// resize_bilinear (ops/resize_bilinear.hpp) to OH x OW pixels, with a gradient for x.
 template <class T>
 Var<T> resize_bilinear(const Var<T>& x, std::int64_t OH, std::int64_t OW) {
   Tensor<T> y = resize_bilinear(x.value(), OH, OW);
@@ -285,6 +301,7 @@ Var<T> resize_bilinear(const Var<T>& x, std::int64_t OH, std::int64_t OW) {
   });
 }
 
+// neighbour_attention (ops/neighbour_attention.hpp), with gradients for all five arguments.
 template <class T>
 Var<T> neighbour_attention(const Var<T>& q, const Var<T>& k, const Var<T>& v, const Var<T>& k0, const Var<T>& v0,
                            const NeighbourAttentionOptions& options = {}) {
@@ -302,6 +319,7 @@ Var<T> neighbour_attention(const Var<T>& q, const Var<T>& k, const Var<T>& v, co
       });
 }
 
+// mean_squared_difference (ops/mean_losses.hpp), (1), with gradients for a and b.
 template <class T>
 Var<T> mean_squared_difference(const Var<T>& a, const Var<T>& b) {
   Tensor<T> loss = mean_squared_difference(a.value(), b.value());

@@ -29,6 +29,7 @@ class Var {
   const Tensor<T>& value() const noexcept { return value_; }
   const Shape& shape() const noexcept { return value_.shape(); }
   Tape<T>* tape() const noexcept { return tape_; }
+  // Whether a gradient flows to it: it belongs to a tape.
   bool needs_grad() const noexcept { return tape_ != nullptr; }
 
  private:
@@ -46,6 +47,8 @@ Var<T> detach(const Var<T>& x) {
   return Var<T>(x.value());
 }
 
+// The record of one computation. An op that meets a value of the tape records how its gradient goes back; backward()
+// then runs the records in reverse and adds to the leaves' gradients. For one thread at a time.
 template <class T>
 class Tape {
  public:

@@ -10,8 +10,10 @@
 
 namespace cuttle {
 
+// What computes: the processor, or a device behind the seam.
 enum class DeviceKind { cpu, cuda };
 
+// Where a tensor lies and its ops run: the CPU, or the index-th CUDA device.
 struct Device {
   DeviceKind kind = DeviceKind::cpu;
   int index = 0;

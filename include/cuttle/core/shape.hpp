@@ -11,6 +11,7 @@
 
 namespace cuttle {
 
+// The extents of a tensor, outermost first. Error: more than six of them, a negative one, more than 2^48 elements.
 class Shape {
  public:
   static constexpr int max_rank = 6;
@@ -32,6 +33,7 @@ class Shape {
     for (int i = 0; i < rank_; ++i) n *= extents_[static_cast<std::size_t>(i)];
     return n;
   }
+  // Adds an innermost extent.
   void push_back(std::int64_t extent) {
     require(rank_ < max_rank, "Shape: at most ", max_rank, " extents");
     require(extent >= 0, "Shape: extent ", rank_, " is negative (", extent, ")");

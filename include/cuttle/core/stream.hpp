@@ -58,6 +58,7 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   Device device() const noexcept { return device_; }
+  // What a StreamScope and the table take.
   seam::Stream get() const noexcept { return stream_; }
 
  private:

@@ -48,6 +48,9 @@ struct Storage {
 
 }  // namespace detail
 
+// A contiguous, row-major array with a shape and a device. A copy shares its memory with the original; clone() copies
+// the elements. Memory comes from the device's pool and goes back to it with the last tensor that shares it. Access to
+// an element is not checked: the op that takes a tensor checks its shape once.
 template <class T>
 class Tensor {
   static_assert(std::is_trivially_copyable_v<T>, "a tensor's elements are plain values");
@@ -71,6 +74,7 @@ class Tensor {
       throw;
     }
   }
+  // Every element `value`.
   static Tensor full(const Shape& shape, T value, Device device = Device::cpu()) {
     Tensor tensor = empty(shape, device);
     tensor.fill(value);
@@ -110,10 +114,13 @@ class Tensor {
   }
   ~Tensor() { detail::Storage::drop(storage_); }
 
+  // False for Tensor() alone.
   bool defined() const noexcept { return storage_ != nullptr; }
   const Shape& shape() const noexcept { return shape_; }
   int rank() const noexcept { return shape_.rank(); }
+  // Extent i; a negative i counts from the end.
   std::int64_t size(int i) const noexcept { return shape_[i]; }
+  // Number of elements; 0 where not defined.
   std::int64_t numel() const noexcept { return defined() ? shape_.numel() : 0; }
   Device device() const noexcept { return storage_ ? storage_->device : Device::cpu(); }
 
@@ -151,6 +158,7 @@ class Tensor {
     view.data_ += first * row;
     return view;
   }
+  // A copy in memory of its own, on the same device.
   Tensor clone() const {
     Tensor copy = empty(shape_, device());
     copy.copy_from(*this);

@@ -20,12 +20,15 @@
 
 namespace cuttle {
 
+// Normal, and what is wrong with one digit of an abnormal image.
 enum class DigitAnatomyKind { normal, missing, misordered, flipped, novel };
 
+// All kinds, normal first.
 inline constexpr std::array digit_anatomy_kinds{DigitAnatomyKind::normal, DigitAnatomyKind::missing,
                                                 DigitAnatomyKind::misordered, DigitAnatomyKind::flipped,
                                                 DigitAnatomyKind::novel};
 
+// The kind's name, as labelled images have it.
 constexpr std::string_view name_of(DigitAnatomyKind kind) {
   constexpr std::string_view names[] = {"normal", "missing", "misordered", "flipped", "novel"};
   return names[static_cast<std::size_t>(kind)];
@@ -194,6 +197,7 @@ inline constexpr std::int64_t digit_anatomy_side = detail::digit_anatomy::side; 
 // Evaluation sets start here, so that they share no image with a training set of the same seed.
 inline constexpr std::uint64_t digit_anatomy_evaluation = std::uint64_t{1} << 59;
 
+// An image of DigitAnatomy and its mask.
 struct DigitAnatomyImage {
   Image image;                // (96,96,1)
   Tensor<std::uint8_t> mask;  // (96,96), 255 on the abnormal cells of 32 x 32, else 0

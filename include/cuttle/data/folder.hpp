@@ -20,9 +20,12 @@
 
 namespace cuttle {
 
+// What is known of an image.
 enum class Label : std::int8_t { unknown = -1, normal = 0, anomalous = 1 };
+// The part of a data set that is learnt from, and the part that is scored.
 enum class Split { train, test };
 
+// An image in a file, and what is known of it.
 struct Sample {
   std::filesystem::path path;
   Label label = Label::unknown;
@@ -115,8 +118,10 @@ inline std::vector<Sample> list_images(const std::filesystem::path& root, Split 
   return samples;
 }
 
+// Whether a file that cannot be used ends the work, or is left out and reported.
 enum class BadFile { stop, skip };
 
+// How load_images reads.
 struct LoadOptions {
   std::int64_t size = 256;           // images become size x size
   bool masks = false;                // load masks too
@@ -125,11 +130,13 @@ struct LoadOptions {
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
 };
 
+// A file that was left out.
 struct SkippedFile {
   std::filesystem::path path;
   std::string reason;  // the error's whole text, which names the file
 };
 
+// Images of one size in memory, with where each came from.
 struct ImageSet {
   Tensor<std::uint8_t> images;       // [N, size, size, 3]
   Tensor<std::uint8_t> masks;        // [N, size, size], 0 or 1; not defined unless asked for

@@ -15,6 +15,7 @@
 
 namespace cuttle {
 
+// Images of one size, N of them, with a label each and what else is known.
 struct LabelledImages {
   Tensor<std::uint8_t> images;     // (N,H,W,C), C = 1 or 3
   std::vector<Label> labels;       // N

@@ -15,6 +15,7 @@
 
 namespace cuttle {
 
+// Red, green, blue.
 using Rgb = std::array<std::uint8_t, 3>;
 
 // The colour of t in [0, 1]: violet, red, orange, yellow, on a path through OKLab (Ottosson 2020) whose lightness rises

@@ -21,8 +21,10 @@
 
 namespace cuttle {
 
+// A cloth without a defect, and the four defects.
 enum class WovenKind { good, broken_thread, stain, hole, loose_knot };
 
+// All kinds, good first.
 inline constexpr std::array woven_kinds{WovenKind::good, WovenKind::broken_thread, WovenKind::stain, WovenKind::hole,
                                         WovenKind::loose_knot};
 
@@ -32,6 +34,7 @@ constexpr std::string_view name_of(WovenKind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
+// A picture of cloth and the mask of its defect.
 struct WovenImage {
   Image image;                // [size, size, 3]
   Tensor<std::uint8_t> mask;  // [size, size], 1 where the defect is, else 0
@@ -454,6 +457,7 @@ inline WovenImage woven_image(std::uint64_t seed, std::uint64_t index, WovenKind
   return {w::expose(picture, cloth.grain(), seed, index), mask};
 }
 
+// How many pictures the woven set has; each_defect is of each of the four kinds, all in the test split.
 struct WovenCounts {
   std::int64_t train_good = 60, test_good = 20, each_defect = 8;
 };

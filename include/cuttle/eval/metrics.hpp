@@ -26,6 +26,7 @@ namespace cuttle {
 template <class R>
 concept ScoreRange = std::ranges::contiguous_range<R> && std::floating_point<std::ranges::range_value_t<R>>;
 
+// How many samples a threshold calls rightly and wrongly; positive is anomalous.
 struct Confusion {
   std::int64_t true_positives = 0, false_positives = 0, true_negatives = 0, false_negatives = 0;
 
@@ -57,6 +58,7 @@ struct Confusion {
   }
 };
 
+// A threshold, and what it makes of the samples.
 struct OperatingPoint {
   double threshold;
   Confusion counts;
@@ -225,13 +227,13 @@ OperatingPoint most_accurate_point(const Scores& scores, std::span<const std::ui
   });
 }
 
-// The 8-connected components of a mask [H, W]: labels [H, W] with 0 for the background and 1 .. sizes.size() for the
-// components in the order of their first pixels, and each one's number of pixels.
+// labels [H, W] with 0 for the background and 1 .. sizes.size() for the components, and each one's number of pixels.
 struct Components {
   Tensor<std::int32_t> labels;
   std::vector<std::int64_t> sizes;
 };
 
+// The 8-connected components of a mask [H, W], in the order of their first pixels.
 inline Components connected_components(const Tensor<std::uint8_t>& mask) {
   require(mask.defined() && mask.rank() == 2, "connected_components: mask needs shape [H, W], got ", mask.shape());
   const std::int64_t height = mask.size(0), width = mask.size(1);

@@ -164,6 +164,7 @@ inline void write_file_atomically(const std::filesystem::path& path,
     detail::throw_io(path, "written, but its folder could not be synced", errno);
 }
 
+// The same for one part.
 inline void write_file_atomically(const std::filesystem::path& path, std::string_view contents) {
   const std::span<const std::byte> part = std::as_bytes(std::span(contents));
   write_file_atomically(path, std::span(&part, 1));

@@ -77,20 +77,26 @@ class Json {
   bool is_object() const noexcept { return std::holds_alternative<Object>(value_); }
   // The value as that type; throws where it is of another.
   bool boolean() const { return get<bool>("true or false"); }
+  // See boolean(); no fraction, however whole.
   std::int64_t integer() const { return get<std::int64_t>("an integer"); }
+  // See boolean(); integers count as numbers.
   double number() const {
     if (const auto* exact = std::get_if<std::int64_t>(&value_)) return static_cast<double>(*exact);
     return get<double>("a number");
   }
+  // See boolean().
   const std::string& string() const { return get<std::string>("a string"); }
+  // See boolean().
   const Array& array() const { return get<Array>("an array"); }
+  // See boolean().
   const Object& object() const { return get<Object>("an object"); }
-  // An object's member: null pointer, or an error, where there is none.
+  // An object's member; a null pointer where there is none.
   const Json* find(std::string_view key) const {
     const auto& members = object();
     const auto found = std::find_if(members.begin(), members.end(), [key](const auto& m) { return m.first == key; });
     return found == members.end() ? nullptr : &found->second;
   }
+  // An object's member; an error that names it where there is none.
   const Json& at(std::string_view key) const {
     const Json* value = find(key);
     require(value != nullptr, "json: no member \"", key, '"');

@@ -32,6 +32,7 @@ namespace cuttle {
 // Elements go between file and memory as they are.
 static_assert(std::endian::native == std::endian::little, "cuttle reads and writes files on little-endian hosts only");
 
+// The format's element types, by the format's names.
 enum class Dtype { BOOL, U8, I8, F8_E5M2, F8_E4M3, I16, U16, F16, BF16, I32, U32, F32, I64, U64, F64 };
 
 namespace detail {
@@ -105,6 +106,7 @@ std::string checksum_of(const std::map<std::string, std::string>& metadata, cons
 
 }  // namespace detail
 
+// The format's name for it.
 inline std::ostream& operator<<(std::ostream& out, Dtype dtype) { return out << detail::traits_of(dtype).name; }
 
 // The dtype whose elements are T's: double, float, and the integers of 8 to 64 bits.
@@ -127,6 +129,7 @@ class SafetensorsFile {
  public:
   static constexpr std::uint64_t max_header_bytes = 100'000'000;
 
+  // Maps the file into memory and checks all of it but the values of the elements.
   explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(path) {
     parse(file_->bytes());
   }
@@ -134,6 +137,7 @@ class SafetensorsFile {
   SafetensorsFile(std::span<const std::byte> bytes, std::string name) : path_(std::move(name)) { parse(bytes); }
 
   const std::string& path() const noexcept { return path_; }
+  // What the file says of itself: texts by names, none of which the format prescribes.
   const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
   // Every tensor's name, sorted.
   std::vector<std::string> names() const {
@@ -142,6 +146,7 @@ class SafetensorsFile {
     return names;
   }
   bool contains(const std::string& name) const { return entries_.contains(name); }
+  // IoError where there is no tensor of that name, as for what follows; it suggests the nearest names.
   const Shape& shape(const std::string& name) const { return at(name).shape; }
   Dtype dtype(const std::string& name) const { return at(name).dtype; }
   // The tensor's elements as they lie in the file, aligned to nothing.

@@ -8,6 +8,7 @@
 
 namespace cuttle {
 
+// What a detector says of one image.
 struct AnomalyMap {
   Tensor<float> map;       // (H,W), the anomaly of each pixel
   double score = 0;        // of the whole image; larger is more anomalous

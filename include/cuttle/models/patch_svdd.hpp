@@ -22,6 +22,8 @@
 
 namespace cuttle {
 
+// A trained Patch SVDD: scores of images, and maps of where they are anomalous. The networks come from a
+// PatchSvddTrainer; fit_bank() comes before any score. score() changes nothing.
 class PatchSvdd {
  public:
   static constexpr const char* method = "patch_svdd";

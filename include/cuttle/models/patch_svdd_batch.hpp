@@ -51,6 +51,7 @@ struct PairEmbeddings {
   std::array<Var<T>, 2> position_large, position_small, svdd_large, svdd_small;
 };
 
+// Embeds isolated patches: the trunk runs once over all tiles of the batch.
 template <class T>
 PairEmbeddings<T> embed_pairs(const PatchEncoder<T>& encoder, const PatchSvddBatch<T>& batch, Tape<T>* tape) {
   const std::int64_t B = batch.B();
@@ -64,6 +65,7 @@ PairEmbeddings<T> embed_pairs(const PatchEncoder<T>& encoder, const PatchSvddBat
           {rows(small, 2), rows(small, 3)}};
 }
 
+// How much a batch of crops holds.
 struct PatchSvddCropOptions {
   std::int64_t crops = 4;     // a step
   std::int64_t size = 128;    // pixels a side, at least 128: two large patches up to 63 pixels apart fit
@@ -115,6 +117,7 @@ struct PatchSvddCropBatch {
   }
 };
 
+// Embeds the views once, densely; pairs are rows of the two maps.
 template <class T>
 PairEmbeddings<T> embed_pairs(const PatchEncoder<T>& encoder, const PatchSvddCropBatch<T>& batch, Tape<T>* tape) {
   const Var<T> cells = encoder.embed_densely(batch.views, tape);

@@ -24,6 +24,7 @@ struct SquidDecoderMemory {
   std::int64_t matrices = 0;  // a square number
 };
 
+// The sizes of a SQUID network. check() says whether they fit together.
 struct SquidConfig {
   static constexpr std::int64_t most_levels = 16;
 

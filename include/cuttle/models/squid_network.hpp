@@ -282,6 +282,8 @@ struct SquidReconstruction {
   Tensor<T> remembered;     // (B,P,E)
 };
 
+// Reconstructs images (Xiang et al. 2023, figure 2): the encoder sees isolated patches, the in-painting block replaces
+// their features, the student decodes these and the teacher the encoder's own.
 template <class T>
 class SquidGenerator {
  public:

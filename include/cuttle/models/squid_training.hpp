@@ -38,6 +38,7 @@ struct SquidLosses {
   double critic_real = 0, critic_fake = 0, critic = 0;
 };
 
+// Both networks of SQUID. In files their parameters have the prefixes g. and d.
 template <class T>
 struct SquidNetworks {
   SquidGenerator<T> generator;

@@ -44,6 +44,7 @@ inline void check_method(const SafetensorsFile& file, std::string_view method) {
   file.verify();
 }
 
+// The settings that add_method put into a model's metadata.
 inline Json model_settings(const SafetensorsFile& file) { return Json::parse(model_metadata(file, "settings")); }
 
 // A calibration in a model's settings; null where the model has none. The expected rate and its 95 % interval are there

@@ -25,6 +25,7 @@ class Initializer {
 
   explicit Initializer(std::uint64_t seed, Scheme scheme = Scheme::pytorch) : seed_(seed), scheme_(scheme) {}
 
+  // A weight whose outputs are sums of fan_in products, before that activation.
   template <class T>
   Tensor<T> weight(const Shape& shape, std::int64_t fan_in, Activation activation, double slope) {
     const double fan = static_cast<double>(fan_in);
@@ -44,6 +45,7 @@ class Initializer {
           static_cast<T>(bound * (2 * random_uniform_double(seed_, stream, static_cast<std::uint64_t>(i)) - 1));
     return values;
   }
+  // (n), by the scheme.
   template <class T>
   Tensor<T> bias(std::int64_t n, std::int64_t fan_in) {
     return uniform<T>({n}, scheme_ == Scheme::pytorch ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0);
@@ -55,6 +57,7 @@ class Initializer {
   std::uint64_t next_ = 0;
 };
 
+// Whether a layer has a bias.
 enum class Bias { none, learned };
 
 // A convolution with fused activation and, unless told otherwise, a bias; weight (out, size, size, in).
@@ -63,6 +66,7 @@ struct Conv2d {
   Parameter<T> weight, bias;
   Conv2dOptions options;
 
+  // A square kernel of size x size taps, from `in` to `out` channels.
   Conv2d(std::int64_t in, std::int64_t out, std::int64_t size, const Conv2dOptions& conv2d_options, Initializer& init,
          Bias with_bias = Bias::learned)
       : weight{init.weight<T>({out, size, size, in}, in * size * size, conv2d_options.activation, conv2d_options.slope),
@@ -71,6 +75,7 @@ struct Conv2d {
         bias{with_bias == Bias::learned ? init.bias<T>(out, in * size * size) : Tensor<T>(), {}, true},
         options(conv2d_options) {}
 
+  // x (B,H,W,in) -> (B,OH,OW,out); without a tape it only computes.
   Var<T> operator()(const Var<T>& x, Tape<T>* tape) const { return (*this)(x, tape, options); }
   // With other options for this call: a stride or dilation that suits dense evaluation.
   Var<T> operator()(const Var<T>& x, Tape<T>* tape, const Conv2dOptions& call_options) const {
@@ -95,6 +100,7 @@ struct Linear {
         bias{init.bias<T>(out, in), {}, true},
         options(linear_options) {}
 
+  // x (B,in) -> (B,out).
   Var<T> operator()(const Var<T>& x, Tape<T>* tape) const { return linear(x, weight.on(tape), bias.on(tape), options); }
 
   template <class Visit>
@@ -148,6 +154,7 @@ struct LayerNorm {
   explicit LayerNorm(std::int64_t D)
       : weight{Tensor<T>::full({D}, T(1)), {}, true}, bias{Tensor<T>::zeros({D}), {}, true} {}
 
+  // x (...,D); residual as x, or a default Var, which is none.
   Var<T> operator()(const Var<T>& x, Tape<T>* tape, Activation activation = Activation::none,
                     const Var<T>& residual = {}) const {
     NormOptions options;

@@ -12,6 +12,7 @@ namespace cuttle::nn {
 template <class T>
 class Adam {
  public:
+  // The arena outlives it; the moments start at zero.
   Adam(ParameterArena<T>& arena, const AdamOptions& options)
       : arena_(&arena),
         options_(options),

@@ -9,6 +9,7 @@ namespace cuttle {
 
 using seam::StepState;
 
+// Adam's settings, by the names of the formula below; the defaults are the paper's.
 struct AdamOptions {
   double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
 };

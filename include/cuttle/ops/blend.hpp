@@ -36,11 +36,12 @@ Tensor<T> blend(const Tensor<T>& mask, const Tensor<T>& a, const Tensor<T>& b) {
   return y;
 }
 
-// da = mask * dy and db = (1 - mask) * dy, each where wanted; the mask is a constant.
+// Gradients of the shape of a and b; undefined where not wanted.
 template <class T>
 struct BlendGradients {
   Tensor<T> da, db;
 };
+// da = mask * dy and db = (1 - mask) * dy, each where wanted; the mask is a constant.
 template <class T>
 BlendGradients<T> blend_backward(const Tensor<T>& mask, const Tensor<T>& dy, bool want_da, bool want_db) {
   detail::require_blend("blend_backward", mask, dy);

@@ -13,6 +13,8 @@ namespace cuttle {
 using seam::Activation;
 using seam::Math;
 
+// Stride, padding (zeros, on every side) and dilation in pixels, of both axes; what is fused behind the sum; how
+// products are computed.
 struct Conv2dOptions {
   std::int64_t stride = 1, padding = 0, dilation = 1;
   Activation activation = Activation::none;

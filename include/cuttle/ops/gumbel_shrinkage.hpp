@@ -26,6 +26,7 @@ namespace cuttle {
 struct KeepAboveKth {
   std::int64_t k = 5;
 };
+// As KeepAboveKth, but exactly k slots: with ties the lower ones. The table above has both formulas.
 struct KeepK {
   std::int64_t k = 4;
 };
@@ -37,6 +38,7 @@ struct HardThreshold {
 // The weights are the scores.
 struct NoShrinkage {};
 
+// One of the four ways from scores to weights.
 using Shrinkage = std::variant<KeepAboveKth, KeepK, HardThreshold, NoShrinkage>;
 
 namespace detail {

@@ -5,6 +5,7 @@
 
 namespace cuttle {
 
+// The activation behind a linear layer.
 struct LinearOptions {
   Activation activation = Activation::none;
   double slope = 0.01;  // of leaky_relu

@@ -12,6 +12,7 @@ namespace cuttle {
 
 using seam::Math;
 
+// Which factors are transposed, the factor alpha, and how products are computed.
 struct MatmulOptions {
   bool transpose_a = false, transpose_b = false;
   double alpha = 1;

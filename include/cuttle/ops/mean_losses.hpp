@@ -67,11 +67,12 @@ Tensor<T> mean_squared_difference(const Tensor<T>& a, const Tensor<T>& b) {
   return loss;
 }
 
-// da = dloss * 2/n * (a - b) and db = -da, each where wanted.
+// Gradients of the shape of a and b; undefined where not wanted.
 template <class T>
 struct DifferenceGradients {
   Tensor<T> da, db;
 };
+// da = dloss * 2/n * (a - b) and db = -da, each where wanted.
 template <class T>
 DifferenceGradients<T> mean_squared_difference_backward(const Tensor<T>& a, const Tensor<T>& b, const Tensor<T>& dloss,
                                                         bool want_da, bool want_db) {
@@ -95,6 +96,7 @@ Tensor<T> binary_cross_entropy(const Tensor<T>& logits, const Tensor<T>& labels)
   require(labels.defined(), "binary_cross_entropy: labels are undefined");
   return detail::binary_cross_entropy(logits, labels, 0);
 }
+// The same with one label for all.
 template <class T>
 Tensor<T> binary_cross_entropy(const Tensor<T>& logits, double label) {
   return detail::binary_cross_entropy(logits, Tensor<T>(), label);
@@ -106,6 +108,7 @@ Tensor<T> binary_cross_entropy_backward(const Tensor<T>& logits, const Tensor<T>
   require(labels.defined(), "binary_cross_entropy_backward: labels are undefined");
   return detail::binary_cross_entropy_backward(logits, labels, 0, dloss);
 }
+// The same with one label for all.
 template <class T>
 Tensor<T> binary_cross_entropy_backward(const Tensor<T>& logits, double label, const Tensor<T>& dloss) {
   return detail::binary_cross_entropy_backward(logits, Tensor<T>(), label, dloss);

@@ -1,5 +1,5 @@
-// nearest_patch: the exact k nearest rows of a bank for each query (Yi and Yoon 2020, equation 6: the anomaly score of
-// a patch is the distance of its embedding to the nearest normal one).
+// nearest_patch: the exact k nearest rows of a bank for each query (Yi and Yoon 2020, section 3.4: the anomaly score
+// of a patch is the distance of its embedding to the nearest normal one).
 //
 // Exact means: the rows that come first by (d^2, row index), where d^2 = sum over i in index order of
 // fma((double)x_i - (double)y_i, same, acc), and the distance is sqrt(d^2) rounded to T. The bits do not depend on the

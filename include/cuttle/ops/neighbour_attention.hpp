@@ -24,6 +24,7 @@ struct Attended {
   Tensor<T> y, weights;
 };
 
+// Gradients with the shape of q; undefined where not wanted.
 template <class T>
 struct AttentionGradients {
   Tensor<T> dq, dk, dv;

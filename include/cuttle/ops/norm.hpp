@@ -20,6 +20,7 @@ struct NormOptions {
   Activation activation = Activation::none;
   double slope = 0.01;  // of leaky_relu
 };
+// Batch normalisation, whose statistics are the batch's or running ones.
 struct BatchNormOptions : NormOptions {
   // In training the batch's mean and variance normalise, and the running ones become (1 - momentum) * running +
   // momentum * batch; else the running ones normalise.

@@ -43,6 +43,7 @@ Tensor<T> permute(const Tensor<T>& x, std::span<const int> order) {
   return y;
 }
 
+// The same for an order written out.
 template <class T>
 Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order) {
   return permute(x, std::span<const int>(order.begin(), order.size()));
