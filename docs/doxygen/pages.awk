@@ -1,5 +1,5 @@
 # Doxygen's input filter for pages, which are written for GitHub: $...$ and ```math become Doxygen's formulas, links to
-# public headers lead to their pages, and links to other files of the tree to those files, from out/docs/html.
+# public headers lead to those headers' pages, and links to other files of the tree to the files, from out/docs/html.
 
 # A path relative to the page's folder as one from the root of the tree.
 function from_root(path) {
@@ -20,8 +20,10 @@ function linked(text,   out, label, target, path) {
     path = from_root(target)
     out = out substr(text, 1, RSTART - 1)
     if (target ~ /^[a-z]+:/ || target ~ /\.png$/ || path ~ /^(README\.md|docs\/[a-z_]+\.md)$/) out = out label "(" target ")"
-    else if (path ~ /^include\/cuttle\/.*\.hpp$/ && path !~ /\/backend\/|\/stb\.hpp$/)
+    else if (path ~ /^include\/cuttle\/.*\.hpp$/ && path !~ /\/backend\/|\/stb\.hpp$/) {
+      gsub(/`/, "", label)
       out = out label "(@ref " substr(path, 9) ")"
+    }
     else out = out "<a href=\"../../../" path "\">" substr(label, 2, length(label) - 2) "</a>"
     text = substr(text, RSTART + RLENGTH)
   }
@@ -47,13 +49,17 @@ FNR == 1 {
   next
 }
 fence { print; next }
+# The title, with a name for the page's file.
+!titled && /^# / && folder == "docs/" {
+  name = FILENAME
+  sub(/.*\//, "", name)
+  sub(/\.md$/, "", name)
+  print $0 " {#" name "}"
+  titled = 1
+  next
+}
 {
-  n = split($0, parts, "`")
-  line = ""
-  # Code in a link's label keeps the label in one piece.
-  if ($0 ~ /\]\(/) line = linked($0)
-  else line = $0
-  n = split(line, parts, "`")
+  n = split(linked($0), parts, "`")
   out = ""
   for (i = 1; i <= n; ++i) out = out (i > 1 ? "`" : "") (i % 2 ? with_formulas(parts[i]) : parts[i])
   print out

@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
-# What README.md shows works: every ```cpp block compiles (one with a main links, too), and every command of a ```sh
-# block names a command of ./run, or a program and options that exist.
+# What README.md and the tutorial show works: every ```cpp block compiles (one with a main links, too), and every command
+# of a ```sh block, in any page, names a command of ./run, or a program and options that exist.
 source "$(dirname "${BASH_SOURCE[0]}")/tally.sh"
-
-[[ -f README.md ]] || { skip "README.md is not there"; exit 0; }
 
 # Writes each fenced block of a language to a file of its own: blocks LANGUAGE FILE FOLDER
 blocks() {
@@ -32,9 +30,12 @@ builds() {
   "${CXX:-g++}" "${library_flags[@]}" -Wall -Wextra "$1.cpp" -o "$1.out"
 }
 
-blocks cpp README.md "$scratch/cpp"
-for block in "$scratch"/cpp/*; do
-  [[ -f $block ]] && check "README.md: cpp block ${block##*/}: $(head -n 1 "$block")" builds "$block"
+for page in README.md docs/tutorial.md; do
+  folder=$scratch/cpp/$page
+  blocks cpp "$page" "$folder"
+  for block in "$folder"/*; do
+    [[ -f $block ]] && check "$page: cpp block ${block##*/}: $(head -n 1 "$block")" builds "$block"
+  done
 done
 
 # known LINE: its command exists. A program's options have to stand in its source.
@@ -56,13 +57,16 @@ known() {
   esac
 }
 
-blocks sh README.md "$scratch/sh"
-for block in "$scratch"/sh/*; do
-  [[ -f $block ]] || continue
-  # A line that ends in a backslash goes on in the next.
-  while read -r line; do
-    [[ -z $line || $line == \#* ]] || check "README.md: $line" known "$line"
-  done < <(sed -e ':a' -e '/\\$/N; s/\\\n//; ta' "$block")
+for page in README.md docs/*.md; do
+  folder=$scratch/sh/$page
+  blocks sh "$page" "$folder"
+  for block in "$folder"/*; do
+    [[ -f $block ]] || continue
+    # A line that ends in a backslash goes on in the next.
+    while read -r line; do
+      [[ -z $line || $line == \#* ]] || check "$page: $line" known "$line"
+    done < <(sed -e ':a' -e '/\\$/N; s/\\\n//; ta' "$block")
+  done
 done
 
 # The checks themselves.

@@ -68,6 +68,7 @@ inline Json calibration_json(const std::optional<Calibration>& calibration) {
   return Json(
       Json::Object{{"threshold", calibration->threshold}, {"spread", calibration->spread}, {"from", std::move(from)}});
 }
+// Reads it back; Error where the numbers make no calibration.
 inline std::optional<Calibration> calibration_from(const Json& json) {
   if (json.is_null()) return std::nullopt;
   Calibration calibration{json.at("threshold").number(), json.at("spread").number()};
