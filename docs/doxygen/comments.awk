@@ -1,5 +1,5 @@
 # Doxygen's input filter for headers: gives their plain comments Doxygen's form. A block of // lines directly above a
-# declaration becomes ///, one that opens a header becomes the file's text, and // behind a member becomes ///<.
+# declaration becomes its text, one that opens a header becomes the file's, and // behind a member becomes the member's.
 # Comments in bodies, above directives and before blank lines stay. Every line stays on its line.
 
 # The line's code with strings and characters emptied. Sets column and comment: where a // stands, 0 for none, and what
@@ -72,25 +72,34 @@ function escaped(text,   parts, n, i, out) {
   return out
 }
 
-# Prints the lines held back, behind `mark` where there is one. Lines that are set in, such as formulas, and tables of a
-# word and its meaning keep their form.
-function release(mark,   i, text, as_is, item, row) {
-  for (i = 1; i <= held; ++i) {
-    if (mark == "") { print lines[i]; continue }
-    text = texts[i]
-    row = text ~ /^ [A-Za-z_]+  +[^ ]/
-    if (text !~ /^   /) item = text ~ /^ *(-|[0-9]+\.|[a-z_]+:) /
-    if (!as_is && (row || (text ~ /^   / && !item))) { as_is = 1; text = " \\verbatim " text }
-    else if (as_is && text !~ /^   / && !row) { as_is = 0; text = " \\endverbatim" escaped(text) }
-    else if (!as_is) text = escaped(text)
-    print indent mark text (as_is && i == held ? " \\endverbatim" : "")
+# Prints the lines held back: as they are or, where `doc`, as Doxygen's, with the end left open for a file's. Lines that
+# are set in, such as formulas, and tables of a word and its meaning keep their form.
+function release(doc,   i, as_is, item, row, set_in, text) {
+  for (i = 1; i <= held && doc; ++i) {
+    row = texts[i] ~ /^ [A-Za-z_]+  +[^ ]/
+    set_in = texts[i] ~ /^   /
+    if (!set_in) item = texts[i] ~ /^ *(-|[0-9]+\.|[a-z_]+:) /
+    as_is[i] = row || (set_in && (as_is[i - 1] || !item))
   }
+  for (i = 1; i <= held; ++i) {
+    if (!doc) { print lines[i]; continue }
+    text = as_is[i] ? texts[i] : escaped(texts[i])
+    if (as_is[i] && !as_is[i - 1]) text = " \\verbatim " text
+    if (as_is[i] && (i == held || !as_is[i + 1])) text = text " \\endverbatim"
+    printf "%s%s%s", i == 1 ? indent "/**" : "", text, i == held ? "" : "\n"
+  }
+  if (held && doc) printf "%s\n", file_text ? "" : " */"
   held = 0
 }
 
 /^[ \t]*#/ {
-  if ($0 ~ /^#pragma once/ && !seen_code) { release("///"); $0 = "/// \\file" }
-  release("")
+  if ($0 ~ /^#pragma once/ && !seen_code) {
+    file_text = held
+    release(1)
+    $0 = (file_text ? "" : "/**") " \\file */"
+    file_text = 0
+  }
+  release(0)
   print
   seen_code = 1
   next
@@ -106,7 +115,8 @@ function release(mark,   i, text, as_is, item, row) {
     next
   }
   starts = documents() && (pending == "" || kind[depth] == "enum")
-  release(starts && code ~ /^[ \t]*[A-Za-z_~\[]/ && code !~ /^[ \t]*((public|private|protected):|static_assert|namespace)/ ? "///" : "")
+  release(starts && code ~ /^[ \t]*[A-Za-z_~\[]/ &&
+          code !~ /^[ \t]*((public|private|protected):|static_assert|namespace)/)
   inside = documents()
   follow(code)
   trailing = 0
@@ -117,4 +127,4 @@ function release(mark,   i, text, as_is, item, row) {
   } else print
 }
 
-END { release("") }
+END { release(0) }

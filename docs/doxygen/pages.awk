@@ -19,7 +19,7 @@ function linked(text,   out, label, target, path) {
     sub(/\)$/, "", target)
     path = from_root(target)
     out = out substr(text, 1, RSTART - 1)
-    if (target ~ /^[a-z]+:/ || target ~ /\.png$/ || path ~ /^(README\.md|docs\/[a-z_]+\.md)$/) out = out label "(" target ")"
+    if (target ~ /^[a-z]+:|\.png$/ || path ~ /^(README|docs\/[a-z_]+)\.md$/) out = out label "(" target ")"
     else if (path ~ /^include\/cuttle\/.*\.hpp$/ && path !~ /\/backend\/|\/stb\.hpp$/) {
       gsub(/`/, "", label)
       out = out label "(@ref " substr(path, 9) ")"
