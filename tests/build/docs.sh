@@ -42,14 +42,14 @@ check "a text behind a member" says cuttle::AnomalyMap::map "(H,W), the anomaly 
 check "a formula keeps its form" says cuttle::random_patch_pairs "  x = (pixel - mean) / 255 + colour_sigma * N(0,1)"
 check_fails "a text that is not there is not found" says cuttle::PatchSvdd::score "the smallest pixel"
 
-# without_text XML-FOLDER: types, functions, aliases and constants of the public headers that have no text. Members need
-# none where the name says it all; the seam is documented for those who write kernels, its small parts together.
+# without_text XML-FOLDER: types, functions and aliases of the public headers that have no text. Members need none where
+# the name says it all, constants often share one; the seam's small parts are documented together.
 without_text() {
   awk '
     FNR == 1 { class = kind = "" }
     /<compounddef / { kind = $0; gsub(/.* kind="|".*/, "", kind); private = /prot="private"/; class = "" }
     /<compoundname>/ && class == "" { class = $0; gsub(/.*<compoundname>|<\/compoundname>.*/, "", class) }
-    /<memberdef / { member = 1; m = "" }
+    /<memberdef / { member = 1; m = ""; has = /kind="variable"/ }
     member && m == "" && /<name>/ { m = $0; gsub(/.*<name>|<\/name>.*/, "", m) }
     /<(brief|detailed)description>/ { inside = 1 }
     inside && /<para>/ { if (member) has = 1; else class_has = 1 }

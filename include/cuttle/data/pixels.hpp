@@ -14,7 +14,6 @@ using Image = Tensor<std::uint8_t>;
 
 // Larger pictures than these are refused before any memory is taken for them: pixels a side, and in all.
 inline constexpr std::int64_t largest_image_side = 65535;
-// See largest_image_side.
 inline constexpr std::int64_t largest_image_pixels = std::int64_t{1} << 28;
 
 namespace detail {

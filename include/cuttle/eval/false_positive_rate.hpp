@@ -83,6 +83,7 @@ inline double normal_quantile(double probability) {
   }
 }
 
+// Two rates, as shares, between which one is said to lie.
 struct RateInterval {
   double low = 0, high = 1;
   friend bool operator==(const RateInterval&, const RateInterval&) = default;
