@@ -9,6 +9,7 @@
 #include "tests/support/temporary_folder.hpp"
 
 using namespace cuttle;
+using cuttle_test::contains;
 using cuttle_test::from_hex;
 
 namespace {
@@ -226,6 +227,146 @@ TEST_CASE("decode_image: what is no image says so") {
     bmp[at + 1] = std::byte{0xea};
   }
   CHECK(error_of(bmp).find("truncated") != std::string::npos);
+}
+
+TEST_CASE("decode_image: a DICOM file is told from others, and what to convert it to") {
+  std::string dicom(128, '\0');
+  dicom += "DICM";
+  dicom += std::string("\2\0\0\0UL\4\0", 8);
+  const std::string error = error_of(bytes_of(dicom));
+  CHECK(error.find("picture: is a DICOM file") == 0);
+  CHECK(error.find("convert it to PNG or PGM") != std::string::npos);
+  CHECK(error_of(bytes_of(dicom.substr(0, 131))).find("DICOM") == std::string::npos);
+  dicom[129] = 'J';
+  CHECK(error_of(bytes_of(dicom)).find("no PNG, JPEG, BMP or PNM") != std::string::npos);
+  // Any bytes may come before, those of a picture too.
+  std::vector<std::byte> bmp = from_hex(cuttle_test::bmp_rgb);
+  const auto dicm = bytes_of("DICM");
+  std::copy(dicm.begin(), dicm.end(), bmp.begin() + 128);
+  CHECK(error_of(bmp) == "");
+}
+
+TEST_CASE("decode_image: no more pixels than the caller takes, whatever the format") {
+  using namespace cuttle_test;
+  const auto pgm = bytes_of("P5 7 5 255\n" + std::string(35, 'x'));
+  for (const auto& file : {from_hex(png_rgb8), from_hex(png_interlaced), from_hex(bmp_rgb), pgm}) {
+    CHECK(decode_image(file, "picture", 35).size(1) == 7);
+    CHECK_THROWS_WITH(decode_image(file, "picture", 34),
+                      contains("picture: is 7 x 5 pixels, more than the limit of 34"));
+  }
+  CHECK(decode_image(from_hex(jpeg_rgb), "picture", 384).size(1) == 24);
+  CHECK_THROWS_AS(decode_image(from_hex(jpeg_rgb), "picture", 383), IoError);
+}
+
+TEST_CASE("decode_image: a header that promises more than the file can hold is refused before any memory is taken") {
+  using namespace cuttle_test;
+  // 30000 x 5000 pixels. As 8-bit gray they inflate from no fewer than 145 kB.
+  std::vector<std::byte> png = from_hex(png_gray8);
+  const auto put = [](std::vector<std::byte>& file, std::size_t at, std::uint32_t value, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; ++i) file[at + i] = static_cast<std::byte>(value >> 8 * (bytes - 1 - i) & 0xFF);
+  };
+  const auto crc_of = [](const std::vector<std::byte>& file, std::size_t at, std::size_t bytes) {
+    return detail::crc32({reinterpret_cast<const unsigned char*>(file.data()) + at, bytes});
+  };
+  put(png, 16, 30000, 4);
+  put(png, 20, 5000, 4);
+  put(png, 29, crc_of(png, 12, 17), 4);
+  CHECK(error_of(png) == "picture: truncated or corrupt: too few bytes for the stated size");
+  // What is there inflates to less than one row; the filler is a chunk that nobody knows.
+  std::vector<std::byte> longer(png.begin(), png.begin() + 33);
+  const auto unknown = bytes_of(std::string("\0\3\0\0", 4) + "abCd" + std::string(0x30000, 'x') + "....");
+  longer.insert(longer.end(), unknown.begin(), unknown.end());
+  put(longer, 33 + 8 + 0x30000, crc_of(longer, 33 + 4, 4 + 0x30000), 4);
+  longer.insert(longer.end(), png.begin() + 33, png.end());
+  CHECK(error_of(longer) == "picture: truncated or corrupt: too few bytes for the stated size");
+
+  // A block of 8 x 8 pixels takes at least a bit.
+  std::vector<std::byte> jpeg = from_hex(jpeg_gray);
+  const std::size_t frame = 20 + 69 + 5;
+  REQUIRE(jpeg[frame - 4] == std::byte{0xC0});
+  put(jpeg, frame, 5000, 2);
+  put(jpeg, frame + 2, 30000, 2);
+  CHECK(error_of(jpeg) == "picture: truncated or corrupt: too few bytes for the stated size");
+}
+
+TEST_CASE("decode_image: JPEGs that lead decoders astray") {
+  using namespace cuttle_test;
+  REQUIRE(error_of(from_hex(jpeg_three_scans)) == "");
+  const auto find = [](const std::vector<std::byte>& file, unsigned char marker, std::size_t from = 0) {
+    while (file[from] != std::byte{0xFF} || file[from + 1] != std::byte{marker}) ++from;
+    return static_cast<std::ptrdiff_t>(from);
+  };
+  const auto end = bytes_of("\xFF\xD9");
+  // Every scan is a pass over the picture: a hundred are taken.
+  std::vector<std::byte> scans = from_hex(jpeg_three_scans);
+  const std::ptrdiff_t first = find(scans, 0xDA), second = find(scans, 0xDA, static_cast<std::size_t>(first) + 1);
+  const std::vector<std::byte> one(scans.begin() + first, scans.begin() + second);
+  const std::size_t body = scans.size() - 2;
+  scans.resize(body);
+  for (int i = 0; i < 97; ++i) scans.insert(scans.end(), one.begin(), one.end());
+  std::vector<std::byte> too_many = scans;
+  scans.insert(scans.end(), end.begin(), end.end());
+  CHECK(error_of(scans) == "");
+  too_many.insert(too_many.end(), one.begin(), one.end());
+  too_many.insert(too_many.end(), end.begin(), end.end());
+  CHECK(error_of(too_many) == "picture: corrupt: a JPEG of more than 100 scans");
+
+  // The data of the third component are not there.
+  std::vector<std::byte> two_scans = from_hex(jpeg_three_scans);
+  std::size_t third = 0;
+  for (int i = 0; i < 3; ++i) third = static_cast<std::size_t>(find(two_scans, 0xDA, third + 1));
+  two_scans.resize(third);
+  two_scans.insert(two_scans.end(), end.begin(), end.end());
+  CHECK(error_of(two_scans) == "picture: truncated: a JPEG without the data of one of its components");
+
+  // A scan whose tables were never defined: their number is changed from 0 to 1.
+  std::vector<std::byte> without = from_hex(jpeg_gray);
+  const auto scan = static_cast<std::size_t>(find(without, 0xDA));
+  REQUIRE(without[scan + 6] == std::byte{0x00});
+  for (const int tables : {0x10, 0x01, 0x11}) {
+    without[scan + 6] = static_cast<std::byte>(tables);
+    CHECK(error_of(without) == "picture: corrupt: a JPEG scan without its Huffman tables");
+  }
+}
+
+TEST_CASE("decode_image: colours beyond a palette are refused, or black") {
+  using namespace cuttle_test;
+  // The palette has 256 entries and the header's offset says where it ends: 4 fewer for every one taken away.
+  std::vector<std::byte> bmp = from_hex(bmp_palette);
+  const auto without = [&](std::size_t colors) {
+    std::vector<std::byte> file = bmp;
+    const std::size_t kept = 256 - colors, offset = 54 + 4 * kept;
+    file.erase(file.begin() + static_cast<std::ptrdiff_t>(offset), file.begin() + 54 + 4 * 256);
+    file[10] = static_cast<std::byte>(offset & 0xFF);
+    file[11] = static_cast<std::byte>(offset >> 8);
+    return file;
+  };
+  CHECK(error_of(without(0)) == "");
+  CHECK(error_of(without(1)) == "");  // the largest number is 252
+  CHECK(same(decode_image(without(3), "picture"), decode_image(bmp, "picture")));
+  CHECK(error_of(without(4)) == "picture: corrupt: a BMP colour beyond its palette");
+  CHECK(error_of(without(200)) == "picture: corrupt: a BMP colour beyond its palette");
+
+  // 4 pixels of 2 bits, 0 1 2 3, with a palette of two colours and then of one.
+  std::vector<std::byte> png = from_hex(png_palette_trns);
+  const auto cut = [&](std::size_t colors) {
+    const auto u32 = [](std::size_t value) {
+      std::string text;
+      for (int shift = 24; shift >= 0; shift -= 8) text += static_cast<char>(value >> shift & 0xFF);
+      return text;
+    };
+    std::string file(reinterpret_cast<const char*>(png.data()), 33);
+    const std::string plte = "PLTE" + std::string(reinterpret_cast<const char*>(png.data()) + 41, 3 * colors);
+    const std::size_t data = 33 + 12 + 12 + 12 + 4;
+    file +=
+        u32(3 * colors) + plte + u32(detail::crc32({reinterpret_cast<const unsigned char*>(plte.data()), plte.size()}));
+    file.append(reinterpret_cast<const char*>(png.data()) + data, png.size() - data);
+    return bytes_of(file);
+  };
+  CHECK(same(decode_image(cut(4), "picture"),
+             Image::from({1, 4, 3}, {10, 20, 30, 200, 100, 50, 255, 255, 255, 1, 2, 3})));
+  CHECK(same(decode_image(cut(2), "picture"), Image::from({1, 4, 3}, {10, 20, 30, 200, 100, 50, 0, 0, 0, 0, 0, 0})));
+  CHECK(same(decode_image(cut(1), "picture"), Image::from({1, 4, 3}, {10, 20, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0})));
 }
 
 TEST_CASE("read_image: errors name the file") {

@@ -124,6 +124,16 @@ TEST_CASE("json limits its depth", "[io]") {
   CHECK(error_of(std::string(1'000'000, '[')) == "json: nested too deeply at byte 65");
 }
 
+TEST_CASE("json limits the number of its values, which take more memory than their text", "[io]") {
+  const auto list = [](std::int64_t items) {
+    std::string text = "[0";
+    for (std::int64_t i = 1; i < items; ++i) text += ",0";
+    return text + ']';
+  };
+  CHECK(error_of(list(Json::max_values - 1)) == "accepted");  // and the list itself
+  CHECK(error_of(list(Json::max_values)) == "json: too many values at byte 1999999");
+}
+
 TEST_CASE("json strings: escapes and UTF-8", "[io]") {
   CHECK(Json::parse(R"("\"\\\/\b\f\n\r\t")").string() == "\"\\/\b\f\n\r\t");
   CHECK(Json::parse(R"("\u0041\u00e9\u20AC\uD834\uDD1E")").string() == "A\xc3\xa9\xe2\x82\xac\xf0\x9d\x84\x9e");

@@ -364,3 +364,24 @@ TEST_CASE("safetensors: every fixture opens, and every tensor can be copied out"
   CHECK(files >= 14);
   CHECK(tensors >= 1740);
 }
+
+TEST_CASE("safetensors: a missing tensor is looked for among names that a model may have, and no others", "[io]") {
+  const auto named = [](const std::vector<std::string>& names) {
+    std::string header = "{";
+    for (const std::string& name : names)
+      header +=
+          (header.size() > 1 ? ",\"" : "\"") + name + "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}";
+    return file_of(header + "}", 0);
+  };
+  const std::string some = named({"weights", std::string(257, 'w')});
+  CHECK_THROWS_WITH(open(some).shape("weight"),
+                    "m.safetensors: no tensor \"weight\" among its 2; nearest: \"weights\"");
+  CHECK_THROWS_WITH(open(some).shape(std::string(300, 'w')), contains("among its 2"));
+  std::vector<std::string> names;
+  for (int i = 0; i < 10'001; ++i) names.push_back("weight" + std::to_string(i));
+  const std::string many = named(names);
+  CHECK_THROWS_WITH(open(many).shape("weight"), "m.safetensors: no tensor \"weight\" among its 10001");
+  names.pop_back();
+  const std::string fewer = named(names);
+  CHECK_THROWS_WITH(open(fewer).shape("weight"), contains("nearest: \"weight0\""));
+}

@@ -50,3 +50,57 @@ TEST_CASE("load_model: the method that the file names, or a clear answer") {
     CHECK_THROWS_WITH(load_model(bad), contains(bad.string() + ": is damaged: its checksum is "));
   }
 }
+
+TEST_CASE("load_model: settings that claim more than the file holds are refused, and no memory is taken for them") {
+  const cuttle_test::TemporaryFolder folder;
+  const auto path = folder / "model.safetensors";
+  const auto refused = [&](const char* method, const Json& settings, const char* why) {
+    SafetensorsWriter file;
+    file.add("mean", Tensor<float>::zeros({64, 64, 3}));
+    add_method(file, method, settings);
+    file.write(path);
+    const std::uint64_t held = pool_statistics().bytes_held;
+    CHECK_THROWS_WITH(load_model(path), contains(path.string()) && contains(why));
+    CHECK(pool_statistics().bytes_held - held < std::uint64_t{1} << 20);
+  };
+  SquidConfig squid;
+  const auto squid_refused = [&](const char* why) {
+    Json::Object parts;
+    for (const char* name : SquidScoring::names)
+      parts.emplace_back(name, Json(Json::Object{{"weight", 1}, {"mu", 0}, {"sigma", 1}}));
+    refused("squid",
+            Json(Json::Object{{"running_statistics", Json(true)},
+                              {"score", Json(std::move(parts))},
+                              {"config", squid.json()},
+                              {"training", Json()}}),
+            why);
+  };
+  squid_refused("cannot be among the");  // the default network is larger than this file
+  squid.root = 65536;
+  squid_refused("cannot be among the");
+  squid.image_size = 65536;
+  squid_refused("cannot be among the");
+  squid = {};
+  squid.slots = squid.decoder_slots = 65536;
+  squid.root = 4;
+  squid_refused("cannot be among the");
+  squid.slots = 65537;
+  squid_refused("slots is 65537, more than 65536");
+
+  refused("patch_svdd", Json(Json::Object{{"size", 64}, {"tile_overlap", Json()}}), "cannot be among the");
+
+  PatchSvddNetworks<float> networks{nn::Initializer(3)};
+  const auto svdd_refused = [&](std::int64_t size, std::int64_t overlap, const char* why) {
+    SafetensorsWriter file;
+    add_state<float>(file, networks, "");
+    file.add("mean", Tensor<float>::zeros({64, 64, 3}));
+    add_method(file, "patch_svdd", Json(Json::Object{{"size", size}, {"tile_overlap", overlap}, {"training", Json()}}));
+    file.write(path);
+    CHECK_THROWS_WITH(load_model(path), contains(path.string()) && contains(why));
+  };
+  svdd_refused(65, 8, "mean has shape [64, 64, 3]");
+  svdd_refused(std::int64_t{1} << 40, 8, "more than 2^48 elements");
+  svdd_refused(64, 64, "overlap by 64");
+  svdd_refused(64, -1, "overlap by -1");
+  svdd_refused(64, 63, "no tensor \"bank_32\"");
+}

@@ -7,6 +7,7 @@
 #include "tests/support/random_tensor.hpp"
 
 using namespace cuttle;
+using cuttle_test::contains;
 
 namespace {
 
@@ -17,6 +18,18 @@ double variance(const Tensor<double>& x) {
 }
 
 }  // namespace
+
+TEST_CASE("Initializer: parameters to be read are no more than there is to read") {
+  nn::Initializer init = nn::Initializer::to_be_read(3 * 3 * 5 * 7 + 7 + 4);
+  nn::Conv2d<float> conv(5, 7, 3, {}, init);
+  CHECK(conv.weight.value.shape() == Shape{7, 3, 3, 5});
+  CHECK(init.uniform<float>({2, 2}, 1).numel() == 4);
+  CHECK_THROWS_WITH(init.uniform<float>({1}, 1), contains("shape [1] cannot be among the 0 numbers"));
+  const std::uint64_t held = pool_statistics().bytes_held;
+  nn::Initializer small = nn::Initializer::to_be_read(1'000'000);
+  CHECK_THROWS_WITH(nn::Linear<float>(1 << 20, 1 << 20, {}, small), contains("among the 1000000 numbers"));
+  CHECK(pool_statistics().bytes_held == held);
+}
 
 TEST_CASE("Initializer: PyTorch's bounds and He's variances") {
   nn::Initializer pytorch(1);

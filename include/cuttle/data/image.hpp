@@ -57,7 +57,9 @@ Image image_from_samples(const T* samples, std::int64_t height, std::int64_t wid
   return image;
 }
 
-inline Image decode_with_stb(const ImageBytes& file) {
+// most_a_byte: the pixels that a byte of a file of this format can hold at best, so that a header which promises more
+// is false.
+inline Image decode_with_stb(const ImageBytes& file, std::int64_t most_pixels, std::int64_t most_a_byte) {
   file.expect(file.size() <= INT_MAX, "larger than 2 GiB");
   const int length = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
@@ -67,11 +69,11 @@ inline Image decode_with_stb(const ImageBytes& file) {
   };
   if (!stb::stbi_info_from_memory(file.data(), length, &width, &height, &channels)) file.fail(reason());
   file.expect(width > 0 && height > 0, "holds an image without pixels");
+  check_extent(file, width, height, most_pixels);
   const std::int64_t pixels = std::int64_t{width} * height;
-  if (width > largest_image_side || height > largest_image_side || pixels > largest_image_pixels)
-    file.fail(concat("is ", width, " x ", height, " pixels, more than this reader takes"));
-  // Deflate packs at most 1032 to 1 and JPEG less, so a header that promises more is false; 8 pixels fit in a byte.
-  file.expect(pixels / (8 * 1032) <= length, "truncated or corrupt: too few bytes for the stated size");
+  file.expect(pixels / most_a_byte <= length, "truncated or corrupt: too few bytes for the stated size");
+  // A pixel has up to four samples of 16 bits, and buffers grow by doubling; a JPEG's are filled up to whole blocks.
+  const DecoderBlockLimit limit((std::size_t{1} << 20) + 32 * static_cast<std::size_t>(pixels));
 
   try {
     const auto take = [&](auto* samples) {
@@ -96,31 +98,42 @@ inline Image decode_with_stb(const ImageBytes& file) {
 //  - Result: [H, W, 1] for gray files, [H, W, 3] for all others, EXIF orientation (JPEG, PNG) applied.
 //  - 16 bits become 8 by round(v * 255 / 65535); a PNM's maxval becomes 255 likewise.
 //  - Transparency is composited over black, c * alpha rounded: what is not there counts as nothing, in masks too.
-//  - IoError: another format, a truncated or corrupt file (PNG checksums included), more than 2^28 pixels.
-inline Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
+//  - IoError: another format, a truncated or corrupt file (PNG checksums included), more than most_pixels. Memory is
+//    taken in proportion to the pixels that the header states, once the file is seen to be long enough for them.
+inline Image decode_image(std::span<const std::byte> bytes, const std::string& name,
+                          std::int64_t most_pixels = largest_image_pixels) {
   const detail::ImageBytes file(bytes, name);
   file.expect(file.size() > 0, "is empty");
   if (file.starts_with(detail::png_signature)) {
-    const int orientation = detail::check_png(file);
-    return detail::apply_orientation(detail::decode_with_stb(file), orientation);
+    const detail::PngFacts facts = detail::check_png(file);
+    const std::vector<std::byte> padded = detail::png_with_full_palette(file, facts);
+    const detail::ImageBytes taken(padded.empty() ? bytes : std::span<const std::byte>(padded), name);
+    constexpr std::int64_t most_a_byte = 8 * 1032;  // deflate's best, and a pixel of one bit
+    return detail::apply_orientation(detail::decode_with_stb(taken, most_pixels, most_a_byte), facts.orientation);
   }
   if (file.starts_with("\xFF\xD8")) {
     const int orientation = detail::check_jpeg(file);
-    return detail::apply_orientation(detail::decode_with_stb(file), orientation);
+    constexpr std::int64_t most_a_byte = 8 * 64;  // a block of 8 x 8 takes at least a bit
+    return detail::apply_orientation(detail::decode_with_stb(file, most_pixels, most_a_byte), orientation);
   }
   if (file.starts_with("BM")) {
     detail::check_bmp(file);
-    return detail::decode_with_stb(file);
+    return detail::decode_with_stb(file, most_pixels, 8);
   }
   if (file.starts_with("P") && file.size() > 2 && file.u8(1) >= '1' && file.u8(1) <= '6')
-    return detail::read_pnm(file, largest_image_side);
+    return detail::read_pnm(file, most_pixels);
+  if (detail::is_dicom(file))
+    file.fail(
+        "is a DICOM file, which this library does not read: convert it to PNG or PGM first, with the window that a "
+        "radiologist would see, for example: dcm2img --min-max-window IN.dcm OUT.png (DCMTK; dcmj2pnm --write-png in "
+        "older ones)");
   file.fail("is no PNG, JPEG, BMP or PNM image, or ends in its first bytes");
 }
 
 // The image in a file, as decode_image.
-inline Image read_image(const std::filesystem::path& path) {
+inline Image read_image(const std::filesystem::path& path, std::int64_t most_pixels = largest_image_pixels) {
   const std::string contents = read_file(path);
-  return decode_image(std::as_bytes(std::span(contents)), path.string());
+  return decode_image(std::as_bytes(std::span(contents)), path.string(), most_pixels);
 }
 
 namespace detail {

@@ -74,8 +74,7 @@ inline Tensor<std::uint8_t> channels_last(const Tensor<std::uint8_t>& from) {
 //    name);
 //  - optionally masks U8 (N,H,W).
 // Other tensors are passed over. IoError: anything else.
-inline LabelledImages read_labelled_images(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
+inline LabelledImages read_labelled_images(const SafetensorsFile& file) {
   const auto expect = [&](bool ok, const auto&... reason) {
     if (!ok) throw IoError(file.path(), concat(reason...));
   };
@@ -115,6 +114,9 @@ inline LabelledImages read_labelled_images(const std::filesystem::path& path) {
            shape);
   }
   return set;
+}
+inline LabelledImages read_labelled_images(const std::filesystem::path& path) {
+  return read_labelled_images(SafetensorsFile(path));
 }
 
 // Writes what read_labelled_images reads; kinds are numbered in the order in which they first appear.

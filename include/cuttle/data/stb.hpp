@@ -17,12 +17,31 @@
 
 namespace cuttle::detail {
 
-// No single buffer of the decoder may be larger; a hostile PNG inflates to anything.
-inline constexpr std::size_t largest_decoder_block = std::size_t{1} << 30;
+// No buffer that the decoder takes on this thread may be larger than the picture in hand can need: a hostile PNG
+// inflates to anything. While this lives, `bytes`; never more than 1 GiB.
+class DecoderBlockLimit {
+ public:
+  explicit DecoderBlockLimit(std::size_t bytes) : before_(current) { current = bytes < most ? bytes : most; }
+  DecoderBlockLimit(const DecoderBlockLimit&) = delete;
+  DecoderBlockLimit& operator=(const DecoderBlockLimit&) = delete;
+  ~DecoderBlockLimit() { current = before_; }
 
-inline void* decoder_malloc(std::size_t bytes) { return bytes > largest_decoder_block ? nullptr : malloc(bytes); }
-inline void* decoder_realloc(void* block, std::size_t bytes) {
-  return bytes > largest_decoder_block ? nullptr : realloc(block, bytes);
+  static constexpr std::size_t most = std::size_t{1} << 30;
+  static inline thread_local std::size_t current = most;
+
+ private:
+  std::size_t before_;
+};
+
+// Zeroed, so that what a corrupt file leaves unwritten is the same in every run, and no other picture's.
+inline void* decoder_malloc(std::size_t bytes) {
+  return bytes > DecoderBlockLimit::current ? nullptr : calloc(bytes ? bytes : 1, 1);
+}
+inline void* decoder_realloc(void* block, std::size_t before, std::size_t bytes) {
+  if (bytes > DecoderBlockLimit::current) return nullptr;
+  void* larger = realloc(block, bytes);
+  if (larger && bytes > before) memset(static_cast<char*>(larger) + before, 0, bytes - before);
+  return larger;
 }
 inline void decoder_require(bool ok) { require(ok, "corrupt data met in the decoder"); }
 
@@ -218,7 +237,7 @@ inline void decoder_require(bool ok) { require(ok, "corrupt data met in the deco
 #define STBI_NO_SIMD
 #define STBI_MAX_DIMENSIONS 65536
 #define STBI_MALLOC(bytes) ::cuttle::detail::decoder_malloc(bytes)
-#define STBI_REALLOC(block, bytes) ::cuttle::detail::decoder_realloc(block, bytes)
+#define STBI_REALLOC_SIZED(block, before, bytes) ::cuttle::detail::decoder_realloc(block, before, bytes)
 #define STBI_FREE(block) free(block)
 #define STBI_ASSERT(ok) ::cuttle::detail::decoder_require(ok)
 

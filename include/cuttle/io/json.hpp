@@ -47,6 +47,8 @@ class Json {
   using Array = std::vector<Json>;
   using Object = std::vector<std::pair<std::string, Json>>;
   static constexpr int max_depth = 64;
+  // A value takes some 50 bytes, and two of text: a hostile file must not become many times its size in memory.
+  static constexpr std::int64_t max_values = 1'000'000;
 
   Json() = default;  // null
   Json(std::nullptr_t) {}
@@ -63,7 +65,8 @@ class Json {
   Json(Object value) : value_(std::move(value)) {}
 
   // Reads one value that fills the whole text. Refused with the byte's offset: anything outside the grammar, invalid
-  // UTF-8, a key twice in one object, nesting beyond max_depth, an integer outside int64, a number outside double.
+  // UTF-8, a key twice in one object, nesting beyond max_depth, more than max_values values, an integer outside int64,
+  // a number outside double.
   static Json parse(std::string_view text);
   // The text, compact, or with `indent` spaces for each level. parse(dump()) gives the same value. Throws for NaN,
   // infinities and invalid UTF-8, which JSON cannot hold.
@@ -151,6 +154,7 @@ class Json::Parser {
 
   Json value(int depth) {
     expect(depth <= max_depth, "nested too deeply");
+    expect(++values_ <= max_values, "too many values");
     skip_space();
     switch (peek()) {
       case '{':
@@ -303,6 +307,7 @@ class Json::Parser {
 
   std::string_view text_;
   std::size_t position_ = 0;
+  std::int64_t values_ = 0;
 };
 
 inline Json Json::parse(std::string_view text) { return Parser(text).document(); }

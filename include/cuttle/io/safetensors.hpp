@@ -66,7 +66,7 @@ inline Dtype parse_dtype(std::string_view name) {
   return static_cast<Dtype>(found - dtypes.begin());
 }
 
-// Levenshtein's distance, for naming what a misspelt name may have meant.
+// Levenshtein's distance, for naming what a misspelt name may have meant; its time is the product of the lengths.
 inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -210,12 +210,16 @@ class SafetensorsFile {
     return found->second;
   }
 
+  // Looks at no more names than a model has, and at none that no model would have.
   std::string suggestion(const std::string& name) const {
+    constexpr std::size_t most_names = 10'000, longest = 256;
     std::vector<std::pair<std::size_t, std::string_view>> near;
-    for (const auto& [other, entry] : entries_) near.emplace_back(detail::edit_distance(name, other), other);
+    if (entries_.size() <= most_names && name.size() <= longest)
+      for (const auto& [other, entry] : entries_)
+        if (other.size() <= longest) near.emplace_back(detail::edit_distance(name, other), other);
     const std::size_t count = std::min<std::size_t>(near.size(), 3);
     std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(count), near.end());
-    std::string text = concat(" among its ", near.size());
+    std::string text = concat(" among its ", entries_.size());
     for (std::size_t i = 0; i < count; ++i) text += concat(i ? ", " : "; nearest: ", '"', near[i].second, '"');
     return text;
   }

@@ -62,8 +62,7 @@ void save_checkpoint(const std::filesystem::path& path, Trainer& trainer, const 
 // file and what does not fit: another run (which part of its identity), a tensor that is missing, misshapen or not
 // finite. The trainer is of no use after that.
 template <class Trainer>
-Json load_checkpoint(const std::filesystem::path& path, Trainer& trainer) {
-  const SafetensorsFile file(path);
+Json load_checkpoint(const SafetensorsFile& file, Trainer& trainer) {
   check_method(file, Trainer::run_kind);
   try {
     const Json settings = model_settings(file);
@@ -89,6 +88,10 @@ Json load_checkpoint(const std::filesystem::path& path, Trainer& trainer) {
   } catch (const Error& error) {
     throw IoError(file.path(), error.what());
   }
+}
+template <class Trainer>
+Json load_checkpoint(const std::filesystem::path& path, Trainer& trainer) {
+  return load_checkpoint(SafetensorsFile(path), trainer);
 }
 
 }  // namespace cuttle

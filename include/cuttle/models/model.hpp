@@ -19,23 +19,22 @@ using Model = std::variant<PatchSvdd, Squid>;
 
 namespace detail {
 template <class... Methods>
-std::variant<Methods...> load_one_of(const std::filesystem::path& path, std::type_identity<std::variant<Methods...>>) {
-  const std::string method = model_metadata(SafetensorsFile(path), "method");
+std::variant<Methods...> load_one_of(const SafetensorsFile& file, std::type_identity<std::variant<Methods...>>) {
+  const std::string& method = model_metadata(file, "method");
   std::optional<std::variant<Methods...>> model;
   std::string known;
   const auto try_method = [&]<class M>(std::type_identity<M>) {
-    if (method == M::method) model.emplace(M::load(path));
+    if (method == M::method) model.emplace(M::load(file));
     known += concat(known.empty() ? "" : ", ", M::method);
   };
   (try_method(std::type_identity<Methods>()), ...);
-  if (!model) throw IoError(path.string(), concat("is a model of method \"", method, "\", none of ", known));
+  if (!model) throw IoError(file.path(), concat("is a model of method \"", method, "\", none of ", known));
   return std::move(*model);
 }
 }  // namespace detail
 
 // The model in a file that some method's save() wrote. IoError names the file and what does not fit.
-inline Model load_model(const std::filesystem::path& path) {
-  return detail::load_one_of(path, std::type_identity<Model>());
-}
+inline Model load_model(const SafetensorsFile& file) { return detail::load_one_of(file, std::type_identity<Model>()); }
+inline Model load_model(const std::filesystem::path& path) { return load_model(SafetensorsFile(path)); }
 
 }  // namespace cuttle

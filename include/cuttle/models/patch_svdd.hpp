@@ -39,6 +39,10 @@ class PatchSvdd {
         training_(std::move(training)) {
     require(working_size.size >= PatchSvddSizes::large, "PatchSvdd: working size ", working_size.size,
             " is below the larger patch, 64");
+    require(!working_size.tile_overlap ||
+                (*working_size.tile_overlap >= 0 && *working_size.tile_overlap < working_size.size),
+            "PatchSvdd: tiles of ", working_size.size, " pixels that overlap by ",
+            working_size.tile_overlap.value_or(0));
     require(mean_.shape() == Shape({working_size.size, working_size.size, 3}), "PatchSvdd: mean has shape ",
             mean_.shape(), ", expected (", working_size.size, ",", working_size.size, ",3)");
     networks_.encoder.set_math(Math::fp32);
@@ -158,15 +162,15 @@ class PatchSvdd {
 
   // IoError names the file and what does not fit: another method or version, a tensor that is missing, misshapen or not
   // finite.
-  static PatchSvdd load(const std::filesystem::path& path) {
-    const SafetensorsFile file(path);
+  static PatchSvdd load(const std::filesystem::path& path) { return load(SafetensorsFile(path)); }
+  static PatchSvdd load(const SafetensorsFile& file) {
     check_method(file, method);
     try {
       const Json settings = model_settings(file);
       WorkingSize working_size{settings.at("size").integer(), {}};
       if (const Json& overlap = settings.at("tile_overlap"); !overlap.is_null())
         working_size.tile_overlap = overlap.integer();
-      PatchSvddNetworks<float> networks{nn::Initializer(0)};
+      PatchSvddNetworks<float> networks{initializer_for(file)};
       load_state<float>(networks, file, "");
       const Tensor<float> mean = file.tensor<float>("mean");
       for (const float x : mean.span()) require(std::isfinite(x), "tensor \"mean\" holds ", x);

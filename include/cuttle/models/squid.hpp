@@ -196,8 +196,8 @@ class Squid {
 
   // IoError names the file and what does not fit: another method or version, settings that make no network, a tensor
   // that is missing, misshapen or not finite.
-  static Squid load(const std::filesystem::path& path) {
-    const SafetensorsFile file(path);
+  static Squid load(const std::filesystem::path& path) { return load(SafetensorsFile(path)); }
+  static Squid load(const SafetensorsFile& file) {
     check_method(file, method);
     try {
       const Json settings = model_settings(file);
@@ -210,7 +210,7 @@ class Squid {
         normalisation.push_back({part.at("mu").number(), part.at("sigma").number()});
       }
       const SquidConfig config = SquidConfig::from(settings.at("config"));
-      SquidNetworks<float> networks(config, nn::Initializer(0));
+      SquidNetworks<float> networks(config, initializer_for(file));
       load_state<float>(networks, file, "");
       Squid model(std::move(networks), scoring, settings.at("training"));
       model.normalisation_ = std::move(normalisation);

@@ -11,7 +11,7 @@
 #include "cuttle/eval/calibrate.hpp"
 #include "cuttle/io/json.hpp"
 #include "cuttle/io/safetensors.hpp"
-#include "cuttle/nn/parameter.hpp"
+#include "cuttle/nn/layers.hpp"
 #include "cuttle/ops/permute.hpp"
 
 namespace cuttle {
@@ -113,6 +113,14 @@ void add_state(SafetensorsWriter& file, Module& module, const std::string& prefi
                                 });
       },
       prefix);
+}
+
+// For a module that load_state fills next: settings which claim more parameters than the file's tensors have numbers
+// are an Error, whatever they claim.
+inline nn::Initializer initializer_for(const SafetensorsFile& file) {
+  std::int64_t numbers = 0;
+  for (const std::string& name : file.names()) numbers += file.shape(name).numel();
+  return nn::Initializer::to_be_read(numbers);
 }
 
 // Reads every parameter of a module from the tensor of its name after `prefix`; F32 is widened where T is double.

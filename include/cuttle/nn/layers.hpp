@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cuttle/autograd/functions.hpp"
@@ -24,6 +25,13 @@ class Initializer {
   enum class Scheme { pytorch, he };
 
   explicit Initializer(std::uint64_t seed, Scheme scheme = Scheme::pytorch) : seed_(seed), scheme_(scheme) {}
+  // Draws nothing: for parameters that will be read from a file of so many numbers. A module that has more is an Error
+  // before its memory is taken.
+  static Initializer to_be_read(std::int64_t numbers) {
+    Initializer init(0);
+    init.left_to_read_ = numbers;
+    return init;
+  }
 
   // A weight whose outputs are sums of fan_in products, before that activation.
   template <class T>
@@ -38,6 +46,12 @@ class Initializer {
   // Uniform in +-bound, whatever the scheme.
   template <class T>
   Tensor<T> uniform(const Shape& shape, double bound) {
+    if (left_to_read_) {
+      require(shape.numel() <= *left_to_read_, "a parameter of shape ", shape, " cannot be among the ", *left_to_read_,
+              " numbers that are left to be read");
+      *left_to_read_ -= shape.numel();
+      return Tensor<T>::empty(shape);
+    }
     Tensor<T> values = Tensor<T>::empty(shape);
     const std::uint64_t stream = initialisation_streams + next_++;
     for (std::int64_t i = 0; i < values.numel(); ++i)
@@ -55,6 +69,7 @@ class Initializer {
   std::uint64_t seed_;
   Scheme scheme_;
   std::uint64_t next_ = 0;
+  std::optional<std::int64_t> left_to_read_;
 };
 
 // Whether a layer has a bias.
