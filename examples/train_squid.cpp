@@ -2,7 +2,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -15,22 +14,11 @@
 #include "support/calibration_report.hpp"
 #include "support/console.hpp"
 #include "support/data_sets.hpp"
+#include "support/range.hpp"
 #include "support/training_loop.hpp"
 #include "support/training_options.hpp"
 
 namespace {
-
-using Range = std::pair<std::int64_t, std::int64_t>;
-
-std::optional<Range> parse_range(const std::string& text) {
-  Range range;
-  const char* const end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, range.first);
-  if (first.ec != std::errc() || first.ptr == end || *first.ptr != ':') return {};
-  const auto last = std::from_chars(first.ptr + 1, end, range.second);
-  if (last.ec != std::errc() || last.ptr != end || range.first < 0 || range.second <= range.first) return {};
-  return range;
-}
 
 struct Options : console::TrainingOptions {
   std::string digits, digits_train, config, save_eval;
@@ -53,7 +41,7 @@ Options parse(int argc, char** argv) {
                  "FIRST:LAST, the digits of the file to train on (the first four fifths); evaluation draws on the rest")
       ->needs(digits)
       ->check([](const std::string& text) {
-        return parse_range(text) ? std::string() : "'" + text + "' is not FIRST:LAST with FIRST below LAST";
+        return console::parse_range(text) ? std::string() : "'" + text + "' is not FIRST:LAST with FIRST below LAST";
       });
   app.get_option("--group")->excludes(digits);
   app.add_option("--save-eval", o.save_eval, "file for the images of digits that evaluation draws (.safetensors)")
@@ -114,7 +102,8 @@ std::pair<cuttle::DigitSource, cuttle::DigitSource> digit_sources(const Options&
   if (o.digits == "drawn") return {DigitSource::drawn(), DigitSource::drawn()};
   const cuttle::Digits digits = cuttle::read_digits(o.digits);
   const std::int64_t n = digits.labels.numel();
-  const Range range = o.digits_train.empty() ? Range(0, n * 4 / 5) : *parse_range(o.digits_train);
+  const console::Range range =
+      o.digits_train.empty() ? console::Range(0, n * 4 / 5) : *console::parse_range(o.digits_train);
   return {DigitSource::inside(digits, range.first, range.second),
           DigitSource::outside(digits, range.first, range.second)};
 }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <istream>
 #include <map>
 #include <regex>
 #include <span>
@@ -44,30 +45,36 @@ inline std::vector<std::int64_t> groups_of(std::span<const cuttle::Sample> sampl
   return groups;
 }
 
-// The numbers of groups by a file of lines "image,group": an image is named by its path inside `root`, a group by any
-// text. IoError: the file cannot be read, a line is not of that form, a sample has no line.
-inline std::vector<std::int64_t> groups_from(std::span<const cuttle::Sample> samples, const std::filesystem::path& root,
-                                             const std::filesystem::path& file) {
-  std::ifstream in(file);
-  if (!in) throw cuttle::IoError(file.string(), "cannot be opened");
+// The numbers of groups by lines "image,group": an image is named by its path inside `root`, a group by any text;
+// `name` stands in errors. IoError: a line is not of that form, a sample has no line.
+inline std::vector<std::int64_t> groups_in(std::istream& in, const std::string& name,
+                                           std::span<const cuttle::Sample> samples, const std::filesystem::path& root) {
   std::map<std::string, std::string> group_of;
   std::string line;
   for (int number = 1; std::getline(in, line); ++number) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
     const std::size_t comma = line.rfind(',');
     if (comma == std::string::npos || comma == 0 || comma + 1 == line.size())
-      throw cuttle::IoError(file.string(), cuttle::concat("line ", number, " is not 'image,group'"));
+      throw cuttle::IoError(name, cuttle::concat("line ", number, " is not 'image,group'"));
     group_of[line.substr(0, comma)] = line.substr(comma + 1);
   }
   std::map<std::string, std::int64_t> known;
   std::vector<std::int64_t> groups;
   for (const cuttle::Sample& sample : samples) {
-    const std::string name = sample.path.lexically_relative(root).string();
-    const auto found = group_of.find(name);
-    if (found == group_of.end()) throw cuttle::IoError(file.string(), cuttle::concat("has no line for ", name));
+    const std::string image = sample.path.lexically_relative(root).string();
+    const auto found = group_of.find(image);
+    if (found == group_of.end()) throw cuttle::IoError(name, cuttle::concat("has no line for ", image));
     groups.push_back(known.emplace(found->second, std::ssize(known)).first->second);
   }
   return groups;
+}
+
+// The same of a file. IoError, besides: it cannot be read.
+inline std::vector<std::int64_t> groups_from(std::span<const cuttle::Sample> samples, const std::filesystem::path& root,
+                                             const std::filesystem::path& file) {
+  std::ifstream in(file);
+  if (!in) throw cuttle::IoError(file.string(), "cannot be opened");
+  return groups_in(in, file.string(), samples, root);
 }
 
 // Groups of images whose files say nothing of what belongs together, but were cut out of photographs by hand, so that
