@@ -283,7 +283,8 @@ decides_as_its_model() {
 holds_out() {
   "$bin/train_patch_svdd" --data "$scratch/parts" --size 128 --steps 3 --bank 500 --hold-out 0.3 --group 'part([0-9])_' --out "$scratch/held.safetensors" >"$scratch/said"
   holds "$scratch/said" ' 4 images held out' 'learnt from 4 normal images in 2 groups'
-  refuses "too few groups, 2, to hold some out" "${train[@]}" --data "$lot" --hold-out 0.3 --group 'part([0-9])_' --out "$scratch/no"
+  refuses "too few groups, 2, to hold some out" "$bin/train_patch_svdd" --data "$lot" --size 128 --steps 3 --bank 500 --hold-out 0.3 --group 'part([0-9])_' \
+    --out "$scratch/no"
 }
 check "a threshold from normal images, in another file and in place" calibrates
 check "few of them promise little" calibrates_few

@@ -170,7 +170,7 @@ class PatchSvdd {
       WorkingSize working_size{settings.at("size").integer(), {}};
       if (const Json& overlap = settings.at("tile_overlap"); !overlap.is_null())
         working_size.tile_overlap = overlap.integer();
-      PatchSvddNetworks<float> networks{initializer_for(file)};
+      PatchSvddNetworks<float> networks{nn::Initializer::to_be_read()};
       load_state<float>(networks, file, "");
       const Tensor<float> mean = file.tensor<float>("mean");
       for (const float x : mean.span()) require(std::isfinite(x), "tensor \"mean\" holds ", x);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -25,9 +26,9 @@ class Initializer {
   enum class Scheme { pytorch, he };
 
   explicit Initializer(std::uint64_t seed, Scheme scheme = Scheme::pytorch) : seed_(seed), scheme_(scheme) {}
-  // Draws nothing: for parameters that will be read from a file of so many numbers. A module that has more is an Error
-  // before its memory is taken.
-  static Initializer to_be_read(std::int64_t numbers) {
+  // Draws nothing: for parameters that will be read from a file. Where it is said how many numbers that has, a module
+  // that has more is an Error before its memory is taken.
+  static Initializer to_be_read(std::int64_t numbers = std::numeric_limits<std::int64_t>::max()) {
     Initializer init(0);
     init.left_to_read_ = numbers;
     return init;
