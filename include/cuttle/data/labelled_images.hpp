@@ -115,6 +115,7 @@ inline LabelledImages read_labelled_images(const SafetensorsFile& file) {
   }
   return set;
 }
+// The same from a path.
 inline LabelledImages read_labelled_images(const std::filesystem::path& path) {
   return read_labelled_images(SafetensorsFile(path));
 }

@@ -133,6 +133,7 @@ inline Image resize(const ImageView& view, std::int64_t height, std::int64_t wid
   const Image image = image_of(view);
   return detail::resize_columns(ImageView::of(image), height);
 }
+// The same of an image that has the layout of the library.
 inline Image resize(const Image& image, std::int64_t height, std::int64_t width) {
   detail::require_image(image, "resize");
   return image.size(0) == height && image.size(1) == width ? image : resize(ImageView::of(image), height, width);

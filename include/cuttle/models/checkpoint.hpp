@@ -89,6 +89,7 @@ Json load_checkpoint(const SafetensorsFile& file, Trainer& trainer) {
     throw IoError(file.path(), error.what());
   }
 }
+// The same from a path.
 template <class Trainer>
 Json load_checkpoint(const std::filesystem::path& path, Trainer& trainer) {
   return load_checkpoint(SafetensorsFile(path), trainer);

@@ -23,6 +23,7 @@
 
 namespace cuttle {
 
+// The rows, ready to be searched; const functions may be called from many threads at once.
 class MemoryBank {
  public:
   static constexpr const char* method = "memory_bank";

@@ -35,6 +35,7 @@ std::variant<Methods...> load_one_of(const SafetensorsFile& file, std::type_iden
 
 // The model in a file that some method's save() wrote. IoError names the file and what does not fit.
 inline Model load_model(const SafetensorsFile& file) { return detail::load_one_of(file, std::type_identity<Model>()); }
+// The same from a path.
 inline Model load_model(const std::filesystem::path& path) { return load_model(SafetensorsFile(path)); }
 
 }  // namespace cuttle

@@ -24,6 +24,7 @@ namespace plot {
 inline constexpr double left = 46, right = 348, top = 26, bottom = 226;
 }
 
+// In the units of a chart's axes.
 struct Point {
   double x, y;
   friend bool operator==(const Point&, const Point&) = default;
@@ -54,6 +55,7 @@ inline std::vector<Point> precision_recall_curve(std::span<const OperatingPoint>
 // Where on an axis a value lies, 0 to 1, and which values it names.
 class Axis {
  public:
+  // A value that is named, and where it lies.
   struct Tick {
     double value;
     std::string label;
@@ -164,6 +166,7 @@ inline std::string y_title(const std::string& title) {
 
 }  // namespace detail
 
+// A curve in the unit square, as inline SVG.
 struct CurveChart {
   std::string label, x_title, y_title;  // escaped
   std::vector<Point> curve;
@@ -206,6 +209,7 @@ struct Histogram {
   std::array<std::int64_t, bins> normal{}, anomalous{};
 };
 
+// values and labels (0 is normal) of as many images, counted in bins of equal width on the axis.
 inline Histogram histogram(std::span<const double> values, std::span<const std::uint8_t> labels, const Axis& axis) {
   require(values.size() == labels.size(), "histogram: ", values.size(), " values, but ", labels.size(), " labels");
   Histogram out;
@@ -216,6 +220,7 @@ inline Histogram histogram(std::span<const double> values, std::span<const std::
   return out;
 }
 
+// A histogram of normal images upwards and anomalous ones downwards, as inline SVG.
 struct HistogramChart {
   std::string label, x_title;  // escaped
   std::string up, down;        // what the bars above and below the axis are; down may be empty, and up's bars plain

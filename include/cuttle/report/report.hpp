@@ -32,6 +32,7 @@
 
 namespace cuttle {
 
+// What a page is of, and how large it may become.
 struct ReportOptions {
   std::string model, data, method;  // as the page is to name them
   Json settings;                    // of the training; an object is shown member by member
