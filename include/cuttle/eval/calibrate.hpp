@@ -102,6 +102,20 @@ inline double spread_of(std::span<const double> normal, double threshold) {
   if (spread > 0 && std::isfinite(spread)) return spread;
   return std::abs(threshold) > 1e-300 ? std::abs(threshold) : 1;
 }
+
+// Of two images of one group in whether they are among the share `rate` that scores highest: what the correlation of
+// all scores makes of it where they are jointly normal, or, where more, what those that are among them show, which is
+// few images to learn from but holds where only some parts' high scores go together.
+inline double correlation_of_exceedances(std::span<const double> scores, std::span<const double> sorted,
+                                         std::span<const std::int64_t> groups, double rate) {
+  const double joint = exceedance_correlation(intraclass_correlation(normal_scores(scores), groups), rate);
+  const auto n = static_cast<double>(sorted.size());
+  const double above = std::clamp(std::round(rate * n), 1.0, n);
+  const double lowest = sorted[sorted.size() - static_cast<std::size_t>(above)];
+  std::vector<double> exceed;
+  for (const double score : scores) exceed.push_back(score >= lowest ? 1 : 0);
+  return std::max(joint, intraclass_correlation(exceed, groups));
+}
 }  // namespace detail
 
 // Learns from the scores of normal images alone, at least one, none of them trained on. The threshold lies just above
@@ -125,7 +139,7 @@ inline Calibration calibrate(std::span<const double> normal, double false_positi
   if (const std::vector<std::int64_t> sizes = group_sizes(groups); !groups.empty() && sizes.size() < scores.size()) {
     from.groups = std::ssize(sizes);
     from.correlation =
-        exceedance_correlation(intraclass_correlation(normal, groups), std::max(false_positives, 1 / (n + 1)));
+        detail::correlation_of_exceedances(normal, scores, groups, std::max(false_positives, 1 / (n + 1)));
     from.design_effect = design_effect(sizes, from.correlation);
   }
   const auto expected = [&](std::int64_t above) {

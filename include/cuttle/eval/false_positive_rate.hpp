@@ -158,16 +158,10 @@ inline double design_effect(std::span<const std::int64_t> sizes, double rho) {
   return 1 + (squares / images - 1) * rho;
 }
 
-// How alike the scores of one group are, 0 to 1: the intraclass correlation of the scores' normal quantiles (rank /
-// (n + 1), ties share their mean rank), which no increasing map of the scores changes, by the analysis of variance for
-// groups that differ in size (Donner, International Statistical Review 54, 1986, section 2.1), negative ones taken as
-// 0. 0 where every group has one image. Error: all images, more than one, are one group; another number of groups.
-inline double intraclass_correlation(std::span<const double> scores, std::span<const std::int64_t> groups) {
+// The normal quantiles of the scores' ranks, rank / (n + 1), ties sharing their mean rank: no increasing map of the
+// scores changes them.
+inline std::vector<double> normal_scores(std::span<const double> scores) {
   const std::size_t n = scores.size();
-  require(groups.size() == n, "intraclass_correlation: ", groups.size(), " groups for ", n, " scores");
-  const std::vector<std::int64_t> sizes = group_sizes(groups);
-  if (sizes.size() == n) return 0;
-  require(sizes.size() >= 2, "all ", n, " images belong to one group, which says nothing of others");
   std::vector<std::size_t> order(n);
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return scores[i] < scores[j]; });
@@ -178,6 +172,18 @@ inline double intraclass_correlation(std::span<const double> scores, std::span<c
     const double value = normal_quantile(rank / static_cast<double>(n + 1));
     for (std::size_t i = first; i < last; ++i) values[order[i]] = value;
   }
+  return values;
+}
+
+// How alike the values of one group are, 0 to 1: the intraclass correlation by the analysis of variance for groups that
+// differ in size (Donner, International Statistical Review 54, 1986, section 2.1), negative ones taken as 0. 0 where
+// every group has one image. Error: all images, more than one, are one group; another number of groups than values.
+inline double intraclass_correlation(std::span<const double> values, std::span<const std::int64_t> groups) {
+  const std::size_t n = values.size();
+  require(groups.size() == n, "intraclass_correlation: ", groups.size(), " groups for ", n, " values");
+  const std::vector<std::int64_t> sizes = group_sizes(groups);
+  if (sizes.size() == n) return 0;
+  require(sizes.size() >= 2, "all ", n, " images belong to one group, which says nothing of others");
   std::map<std::int64_t, std::pair<double, double>> sums;  // of a group: values, and how many
   double mean = 0;
   for (std::size_t i = 0; i < n; ++i) {
