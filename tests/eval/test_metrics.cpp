@@ -257,7 +257,7 @@ TEST_CASE("most_accurate_point is what a search of scikit-learn's thinned ROC cu
 }
 
 TEST_CASE("SQUID's reported figures of its authors' scores", "[eval]") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   const auto scores = file.tensor<float>("score.A");
   const auto classes = file.tensor<std::int64_t>("score.labels");

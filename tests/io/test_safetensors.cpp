@@ -321,8 +321,8 @@ TEST_CASE("safetensors: hostile headers", "[io]") {
 }
 
 TEST_CASE("safetensors: every fixture opens, and every tensor can be copied out", "[io][shared]") {
+  CUTTLE_NEED_SHARED_FOLDER();
   const auto shared = cuttle_test::shared_folder();
-  if (shared.empty()) CUTTLE_SKIP("needs the shared folder; name it in CUTTLE_SHARED");
   int files = 0;
   std::size_t tensors = 0;
   for (const auto& item : std::filesystem::recursive_directory_iterator(shared / "fixtures")) {

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <string>
 
+#include "cuttle/io/file.hpp"
 #include "cuttle/models/checkpoint.hpp"
 #include "cuttle/models/patch_svdd.hpp"
 #include "cuttle/models/patch_svdd_training.hpp"
@@ -18,11 +19,6 @@ using cuttle_test::small_digit;
 using cuttle_test::state_of;
 
 namespace {
-
-std::string contents(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 // make() gives a trainer that has made no step. Trains `steps` steps at once, and in two parts with a checkpoint after
 // `first`; everything that changes must be the same in the end, and so must the checkpoints.
@@ -44,13 +40,13 @@ void check_goes_on(Make&& make, std::int64_t first, std::int64_t steps) {
   while (two.steps() < steps) two.step();
   save_checkpoint(at("two"), two, Json("done"));
   CHECK(cuttle_test::differing(state_of<float>(two.networks()), state_of<float>(whole.networks())) == "");
-  CHECK(contents(at("two")) == contents(at("whole")));
+  CHECK(read_file(at("two")) == read_file(at("whole")));
 
   // Nothing of it is there by chance: one step less is another state.
   auto less = make();
   while (less.steps() < steps - 1) less.step();
   save_checkpoint(at("less"), less, Json("done"));
-  CHECK(contents(at("less")) != contents(at("whole")));
+  CHECK(read_file(at("less")) != read_file(at("whole")));
 }
 
 SquidRecipe short_squid(const char* config, std::int64_t batch) {
@@ -125,7 +121,7 @@ TEST_CASE("a checkpoint is refused where the run is another, with what differs")
   PatchSvddTrainer<float> other_mean(pictures, Tensor<float>::zeros({64, 64, 3}), recipe, 3);
   CHECK_THROWS_WITH(load_checkpoint(folder.path() / "svdd", other_mean), contains("its mean image is"));
 
-  const std::string whole = contents(path);
+  const std::string whole = read_file(path);
   std::ofstream(path, std::ios::binary).write(whole.data(), static_cast<std::streamsize>(whole.size() / 2));
   refused(squid(), "cut short");
   std::filesystem::remove(path);

@@ -2,6 +2,7 @@
 #include <fstream>
 #include <limits>
 
+#include "cuttle/io/file.hpp"
 #include "cuttle/models/patch_svdd.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
@@ -45,11 +46,6 @@ std::vector<float> values_of(PatchSvddNetworks<float>& networks) {
       },
       "");
   return values;
-}
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 }  // namespace
@@ -269,7 +265,7 @@ TEST_CASE("PatchSvdd: another device gives the CPU's maps, and a model saved the
     model.move_to(device);
     CHECK_CLOSE(model.maps_of(test), maps, {1e-5, 0});
     model.save(again);
-    CHECK(bytes_of(path) == bytes_of(again));
+    CHECK(read_file(path) == read_file(again));
     for (const float x : small_model(train).maps_of(train).span()) REQUIRE(x == 0);
   }
 }
@@ -343,8 +339,8 @@ TEST_CASE("PatchSvdd: a saved model scores the same, and saves to the same bytes
   const auto test = pictures(1, 80, 11);
   CHECK_CLOSE(loaded.maps_of(test), model.maps_of(test), {});
   loaded.save(again);
-  CHECK(bytes_of(path) == bytes_of(again));
-  CHECK(bytes_of(path).find(folder.path().string()) == std::string::npos);
+  CHECK(read_file(path) == read_file(again));
+  CHECK(read_file(path).find(folder.path().string()) == std::string::npos);
 }
 
 TEST_CASE("PatchSvdd: model files that do not fit are refused with the reason") {
@@ -353,7 +349,7 @@ TEST_CASE("PatchSvdd: model files that do not fit are refused with the reason") 
   const auto train = pictures(2, 80, 8);
   small_model(train, 20).save(path);
 
-  const std::string whole = bytes_of(path);
+  const std::string whole = read_file(path);
   std::ofstream(bad, std::ios::binary) << whole.substr(0, whole.size() / 2);
   CHECK_THROWS_WITH(PatchSvdd::load(bad), contains(bad.string()));
   CHECK_THROWS_WITH(PatchSvdd::load(folder.path() / "none.safetensors"), contains("none.safetensors"));

@@ -18,9 +18,6 @@ SafetensorsFile fixture(const char* name) {
   return SafetensorsFile(cuttle_test::shared_folder() / "fixtures" / "patch_svdd" / name);
 }
 
-#define NEED_SHARED_FOLDER() \
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the Patch SVDD fixtures are not here (CUTTLE_SHARED)")
-
 template <class T>
 PatchSvddNetworks<T> with_published_encoder() {
   PatchSvddNetworks<T> networks{nn::Initializer(1)};
@@ -141,17 +138,17 @@ void check_embeddings(Device device) {
 }  // namespace
 
 TEST_CASE("Patch SVDD fixtures: embeddings, patch by patch and dense, float") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   cuttle_test::on_every_device_once(check_embeddings<float>);
 }
 
 TEST_CASE("Patch SVDD fixtures: embeddings, patch by patch and dense, double") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   cuttle_test::on_every_device_once(check_embeddings<double>);
 }
 
 TEST_CASE("Patch SVDD fixtures: mean image, embeddings, neighbours, maps and scores") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file = fixture("psvdd_score.safetensors");
   const auto train = three_channels(file.tensor<std::uint8_t>("train_gray_u8"));
   const auto test = three_channels(file.tensor<std::uint8_t>("test_gray_u8"));
@@ -198,7 +195,7 @@ TEST_CASE("Patch SVDD fixtures: mean image, embeddings, neighbours, maps and sco
 }
 
 TEST_CASE("Patch SVDD fixtures: a training step from fresh networks") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file = fixture("psvdd_train_step.safetensors");
   const auto run = [&]<class T>(T, Device device) {
     PatchSvddNetworks<T> networks{nn::Initializer(1)};
@@ -229,7 +226,7 @@ TEST_CASE("Patch SVDD fixtures: a training step from fresh networks") {
 }
 
 TEST_CASE("Patch SVDD fixtures: a training step from published weights") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file = fixture("psvdd_train_step_warm.safetensors");
   const SafetensorsFile fresh = fixture("psvdd_train_step.safetensors");
   const auto run = [&]<class T>(T, Device device) {

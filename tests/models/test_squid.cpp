@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "cuttle/io/file.hpp"
 #include "tests/models/small_squid.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
@@ -145,11 +146,6 @@ std::pair<double, double> moments(const std::vector<double>& values) {
   for (const double x : values) mean += x / static_cast<double>(values.size());
   for (const double x : values) variance += (x - mean) * (x - mean) / static_cast<double>(values.size());
   return {mean, std::sqrt(variance)};
-}
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 void check_same(const AnomalyMap& a, const AnomalyMap& b) {
@@ -371,7 +367,7 @@ TEST_CASE("Squid: another device gives the CPU's scores, maps and file") {
     CHECK_CLOSE(found.map, here.map, {1e-4, 0});
     CHECK_CLOSE(found.reconstruction, here.reconstruction, {0, 1});
     there.save(again);
-    CHECK(bytes_of(path) == bytes_of(again));
+    CHECK(read_file(path) == read_file(again));
     there.fit(normal);
     for (std::size_t k = 0; k < 4; ++k) {
       CHECK(there.normalisation()[k].mu == Approx(model.normalisation()[k].mu).epsilon(1e-5).margin(1e-6));
@@ -400,13 +396,13 @@ TEST_CASE("Squid: a saved model gives the same scores, maps and reconstructions,
     CHECK(loaded.scoring().running_statistics);
     CHECK(loaded.config().json() == small_zhanglab().json());
     loaded.save(again);
-    CHECK(bytes_of(path) == bytes_of(again));
-    CHECK(bytes_of(path).find(folder.path().string()) == std::string::npos);
+    CHECK(read_file(path) == read_file(again));
+    CHECK(read_file(path).find(folder.path().string()) == std::string::npos);
   }
 }
 
 TEST_CASE("Squid: a model file has the reference's names and shapes") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile reference(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_weights.safetensors");
   SquidConfig config;  // the one that the fixtures call A
   config.image_size = 64;
@@ -452,7 +448,7 @@ TEST_CASE("Squid: model files that do not fit are refused with the reason") {
       CHECK_THAT(error.what(), contains(bad.string()) && contains(reason));
     }
   };
-  const std::string whole = bytes_of(path);
+  const std::string whole = read_file(path);
   for (const std::size_t length : {std::size_t{0}, std::size_t{5}, whole.size() / 2, whole.size() - 1}) {
     std::ofstream(bad, std::ios::binary) << whole.substr(0, length);
     check_refused("");

@@ -14,9 +14,6 @@ using namespace cuttle;
 
 namespace {
 
-#define NEED_SHARED_FOLDER() \
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)")
-
 SafetensorsFile fixture(const std::string& name) {
   return SafetensorsFile(cuttle_test::shared_folder() / "fixtures" / "squid" / (name + ".safetensors"));
 }
@@ -274,7 +271,7 @@ void check_trajectory(Device device) {
 }  // namespace
 
 TEST_CASE("SQUID fixtures: evaluation of both configurations, every layer, float") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   cuttle_test::on_every_device_once([](Device device) {
     check_evaluation<float>(config_a(), "squid_weights", "squid_eval", device);
     check_evaluation<float>(config_b(), "squid_b_weights", "squid_b_eval", device);
@@ -282,7 +279,7 @@ TEST_CASE("SQUID fixtures: evaluation of both configurations, every layer, float
 }
 
 TEST_CASE("SQUID fixtures: a discriminator's and a generator's step of both configurations") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   cuttle_test::on_every_device_once([](Device device) {
     check_training(config_a(), "squid_weights", "squid_train_step", device);
     check_training(config_b(), "squid_b_weights", "squid_b_train_step", device);
@@ -290,7 +287,7 @@ TEST_CASE("SQUID fixtures: a discriminator's and a generator's step of both conf
 }
 
 TEST_CASE("SQUID fixtures: eight iterations of training") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   cuttle_test::on_every_device_once(check_trajectory);
 }
 

@@ -49,7 +49,7 @@ TEST_CASE("LogitNormalisation: logits that give no scale are refused") {
 }
 
 TEST_CASE("LogitNormalisation: the authors' scores") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   const auto stored = [&](const char* name) { return file.tensor_or_widen<double>(name); };
   const LogitNormalisation norm = LogitNormalisation::from(stored("score.train_logits").span());

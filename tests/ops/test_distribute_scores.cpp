@@ -153,9 +153,8 @@ TEMPLATE_TEST_CASE("products of maps and max_over_pixels", "", float, double) {
 }
 
 TEST_CASE("distribute_scores agrees with the reference's maps") {
-  const auto shared = cuttle_test::shared_folder();
-  if (shared.empty()) CUTTLE_SKIP("no shared folder (CUTTLE_SHARED): reference maps of Patch SVDD");
-  const SafetensorsFile file(shared / "fixtures/patch_svdd/psvdd_score.safetensors");
+  CUTTLE_NEED_SHARED_FOLDER();
+  const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures/patch_svdd/psvdd_score.safetensors");
   const auto maps_64 = distribute_scores(file.tensor<float>("l2_64"), 64, 16, 256, 256);
   const auto maps_32 = distribute_scores(file.tensor<float>("l2_32"), 32, 4, 256, 256);
   const auto product = multiply(maps_64, maps_32);

@@ -279,7 +279,7 @@ TEST_CASE("gumbel_shrinkage: bad arguments are named") {
 }
 
 TEST_CASE("gumbel_shrinkage: tensors of the reference implementation") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   const auto logits = file.tensor<float>("gumbel.logits"), upstream = file.tensor<float>("gumbel.upstream");
   const auto kept = file.tensor<std::int64_t>("gumbel.nonzero_count");

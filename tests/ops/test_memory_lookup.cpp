@@ -305,7 +305,7 @@ TEST_CASE("memory_lookup: bad arguments are named") {
 }
 
 TEST_CASE("memory_lookup: tensors of the reference implementation") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   const auto queries = file.tensor<float>("lookup.query").reshape({16, 1, 128});
   const auto memory = file.tensor<float>("lookup.memory").reshape({1, 200, 128});

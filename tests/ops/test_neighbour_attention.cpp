@@ -141,7 +141,7 @@ TEST_CASE("neighbour_attention: gradcheck, and unwanted gradients are left out")
 }
 
 TEST_CASE("neighbour_attention: tokens and their order are the reference's") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   for (const std::int64_t grid : {2, 3}) {
     const std::string name = concat("neigh", grid);
@@ -162,7 +162,7 @@ TEST_CASE("neighbour_attention: tokens and their order are the reference's") {
 
 // The stored attention has tokens of its own for each of 16 queries: a 3 x 3 grid each, the query in its centre.
 TEST_CASE("neighbour_attention: PyTorch's multi-head attention, projections and all gradients") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   const auto check_type = [&](auto zero, double near) {
     using T = decltype(zero);

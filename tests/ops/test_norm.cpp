@@ -184,9 +184,6 @@ void check_layer_norm(const Shape& shape, Activation activation, bool with_resid
 SafetensorsFile fixture() {
   return SafetensorsFile(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
 }
-#define NEED_SHARED_FOLDER() \
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)")
-
 template <class T>
 Tensor<T> channels_last(const SafetensorsFile& file, const std::string& name) {
   return permute(file.tensor_or_widen<T>(name), {0, 2, 3, 1});
@@ -292,7 +289,7 @@ TEST_CASE("batch_norm, layer_norm: gradcheck") {
 }
 
 TEST_CASE("batch_norm, layer_norm: PyTorch's tensors") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   const auto file = fixture();
   const auto check = [&](auto zero, double near) {
     using T = decltype(zero);
@@ -333,7 +330,7 @@ TEST_CASE("batch_norm, layer_norm: PyTorch's tensors") {
 
 // a = relu(bn(conv(x))), y = relu(bn(conv(relu(bn(conv(a))))) + a): the block that SQUID is made of, on the tape.
 TEST_CASE("batch_norm: a residual block of convolutions and its gradients are PyTorch's") {
-  NEED_SHARED_FOLDER();
+  CUTTLE_NEED_SHARED_FOLDER();
   const auto file = fixture();
   const auto check = [&](auto zero, double near) {
     using T = decltype(zero);

@@ -76,7 +76,7 @@ TEST_CASE("queue_update: recorded once, every replay goes on where the last one 
 }
 
 TEST_CASE("queue_update: the reference's sequence of updates, to the bit") {
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   const auto pointers = file.tensor<std::int64_t>("queue_seq.ptr_after");
   on_every_device([&](Device device) {

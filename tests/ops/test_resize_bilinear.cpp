@@ -109,7 +109,7 @@ TEST_CASE("resize_bilinear: every weight that is not zero lies among the readers
 TEST_CASE("resize_bilinear: gradcheck, and PyTorch's tensors") {
   CHECK(gradcheck([](const std::vector<Var<double>>& v) { return resize_bilinear(v[0], 5, 2); },
                   {uniform_tensor<double>({2, 3, 4, 2}, 4)}) == "");
-  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the SQUID fixtures are not here (CUTTLE_SHARED)");
+  CUTTLE_NEED_SHARED_FOLDER();
   const SafetensorsFile file(cuttle_test::shared_folder() / "fixtures" / "squid" / "squid_ops.safetensors");
   const auto check_type = [&](auto zero, double near) {
     using T = decltype(zero);

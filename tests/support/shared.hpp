@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "tests/support/catch.hpp"
+
 namespace cuttle_test {
 
 // $CUTTLE_SHARED, else ../shared beside the working folder or the source tree; an empty path where there is none.
@@ -22,3 +24,7 @@ inline std::filesystem::path shared_folder() {
 }
 
 }  // namespace cuttle_test
+
+// Leaves the test case, counted as skipped, where there is no such folder.
+#define CUTTLE_NEED_SHARED_FOLDER() \
+  if (cuttle_test::shared_folder().empty()) CUTTLE_SKIP("the shared folder is not here (CUTTLE_SHARED)")
