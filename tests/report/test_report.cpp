@@ -56,11 +56,11 @@ Evaluation labelled() {
   return e;
 }
 
-Image image_of(std::size_t i) { return Image::full({24, 16, 3}, static_cast<std::uint8_t>(20 * i)); }
+Image picture_of(std::size_t i) { return Image::full({24, 16, 3}, static_cast<std::uint8_t>(20 * i)); }
 
 const ReportOptions options{"parts.safetensors", "parts", "patch_svdd", {}};
 
-std::string page_of(const Evaluation& e, const ReportOptions& o = options) { return report_html(e, o, image_of); }
+std::string page_of(const Evaluation& e, const ReportOptions& o = options) { return report_html(e, o, picture_of); }
 
 // "" where every element is closed in order, attributes are quoted and text holds no bare < or >.
 std::string markup_fault(const std::string& page) {
@@ -183,6 +183,7 @@ TEST_CASE("report: figures are those of the evaluation") {
   CHECK(fact(page, "False alarms") == "20.0 %");
   CHECK(fact(page, "F1") == "0.800");
   CHECK(fact(page, "Time") == "12.5 ms");
+  CHECK(page.find("Made by cuttle " + std::string(version_string) + ".") != std::string::npos);
   CHECK_THAT(
       page,
       contains(
@@ -240,9 +241,9 @@ TEST_CASE("report: outside a region of interest nothing is shown") {
 TEST_CASE("report: the same evaluation gives the same bytes, and a file is written whole") {
   const cuttle_test::TemporaryFolder folder;
   const Evaluation e = labelled();
-  write_report(folder / "page.html", e, options, image_of);
+  write_report(folder / "page.html", e, options, picture_of);
   CHECK(read_file(folder / "page.html") == page_of(e));
-  CHECK_THROWS_AS(write_report(folder / "no" / "page.html", e, options, image_of), IoError);
+  CHECK_THROWS_AS(write_report(folder / "no" / "page.html", e, options, picture_of), IoError);
 }
 
 TEST_CASE("report: curves follow from the operating points") {
@@ -483,7 +484,7 @@ TEST_CASE("report: the gallery holds mistakes first, then the most anomalous, th
   std::vector<std::size_t> asked;
   const std::string page = report_html(labelled(), o, [&](std::size_t i) {
     asked.push_back(i);
-    return image_of(i);
+    return picture_of(i);
   });
   CHECK(asked == std::vector<std::size_t>{9, 4, 5});
   CHECK_THAT(page, contains("Shown are 3 of 10"));

@@ -29,6 +29,7 @@
 #include "cuttle/report/charts.hpp"
 #include "cuttle/report/html.hpp"
 #include "cuttle/report/style.hpp"
+#include "cuttle/version.hpp"
 
 namespace cuttle {
 
@@ -223,7 +224,8 @@ class Page {
     gallery(image_of);
     skipped();
     settings();
-    add("</main>\n<footer>Made by cuttle. Everything on this page is in this one file; it asks for nothing "
+    add("</main>\n<footer>Made by cuttle ", version_string,
+        ". Everything on this page is in this one file; it asks for nothing "
         "else.</footer>\n"
         "</body>\n</html>\n");
     return std::move(out_);
