@@ -21,7 +21,6 @@ TEST_CASE("Detector: four threads at once get what one gets") {
   for (const auto& [name, detector] : cuttle_test::small_detectors()) {
     INFO(name);
     std::vector<Detection> alone, at_once(4 * frames.size());
-    for (const Image& frame : frames) alone.push_back(detector.score(frame));
     std::latch start(4);
     std::vector<std::thread> threads;
     for (std::size_t t = 0; t < 4; ++t)
@@ -31,6 +30,8 @@ TEST_CASE("Detector: four threads at once get what one gets") {
           at_once[t * frames.size() + i] = shared.score(frames[(t + i) % 4]);
       });
     for (std::thread& thread : threads) thread.join();
+    // Only now, so that what the detector keeps for its next image was not there before.
+    for (const Image& frame : frames) alone.push_back(detector.score(frame));
     for (std::size_t t = 0; t < 4; ++t)
       for (std::size_t i = 0; i < frames.size(); ++i) {
         const Detection &one = alone[(t + i) % 4], &other = at_once[t * frames.size() + i];
@@ -40,4 +41,23 @@ TEST_CASE("Detector: four threads at once get what one gets") {
       }
   }
   set_num_threads(before);
+}
+
+TEST_CASE("KeptTensor: what threads keep at once is read whole") {
+  detail::KeptTensor<float> kept;
+  std::latch start(4);
+  std::vector<std::thread> threads;
+  std::vector<int> torn(4);
+  for (std::size_t t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      const std::int64_t size = static_cast<std::int64_t>(t) + 1;
+      start.arrive_and_wait();
+      for (int i = 0; i < 500; ++i) {
+        kept.set(Tensor<float>::full({size}, static_cast<float>(size)));
+        const Tensor<float> found = kept.get();
+        torn[t] += found.data()[0] != static_cast<float>(found.numel());
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(torn == std::vector<int>(4));
 }
