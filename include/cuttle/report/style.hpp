@@ -98,7 +98,7 @@ tr:last-child>*{border-bottom:0}
 footer{padding-bottom:40px;color:var(--soft);font-size:.86rem}
 @media (max-width:560px){main,header,footer{padding-left:16px;padding-right:16px}header{padding-top:24px}
 .facts{grid-template-columns:1fr 1fr}.facts dd{font-size:1.4rem}.panel{padding:14px 12px}.card{padding:0}table{font-size:.86rem}th,td{padding:6px 3px}
-.wide{display:none}}
+.kinds{font-size:.8rem}.wide{display:none}}
 @media print{:root{color-scheme:light;--page:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--grid:#ddd;--normal:#2166ac;
 --anomalous:#c2410c;--accent:#0b5fb0;--wash:#eee;--normal-wash:#e3eefa;--anomalous-wash:#fdeadf;--shade:none}
 body{font-size:11pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
