@@ -102,7 +102,7 @@ footer{padding-bottom:40px;color:var(--soft);font-size:.86rem}
 @media print{:root{color-scheme:light;--page:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--grid:#ddd;--normal:#2166ac;
 --anomalous:#c2410c;--accent:#0b5fb0;--wash:#eee;--normal-wash:#e3eefa;--anomalous-wash:#fdeadf;--shade:none}
 body{font-size:11pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
-.choices{display:none}.panel,.card,.facts div,tr{break-inside:avoid}section{margin-bottom:20px}
+.choices,.wide{display:none}.kinds{font-size:8.5pt}.kinds tbody th{overflow-wrap:normal}.kinds th,.kinds td{padding:4px 3px}h2,h2+p{break-after:avoid}p,.panel,.card,.facts div,tr{break-inside:avoid}section{margin-bottom:20px}
 .gallery,.gallery.three{grid-template-columns:repeat(3,1fr)}}
 )css";
 
