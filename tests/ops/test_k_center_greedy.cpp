@@ -87,11 +87,15 @@ TEST_CASE("k_center_greedy: the definition, to the bit, in every shape") {
   check_by_definition(bunches(515, 64, 0.01f), 40, 7);
   check_by_definition(bunches(260, 129, 1e-6f), 40, 0);
   check_by_definition(uniform_tensor<float>({3, 4096}, 6), 3, 1);
+  // Several tiles of the CPU's, with rows that the triangle inequality leaves out, and without.
+  check_by_definition(uniform_tensor<float>({2600, 16}, 7), 40, 2599);
+  check_by_definition(bunches(2600, 6, 0.1f), 40, 1024);
 }
 
 TEST_CASE("k_center_greedy: ties go to the lowest index, and no row is chosen twice") {
   check_by_definition(integer_tensor<float>({515, 2}, 1, -2, 2), 60, 3);  // 25 different rows
   check_by_definition(integer_tensor<double>({130, 1}, 2, 0, 1), 130, 64);
+  check_by_definition(integer_tensor<float>({2100, 3}, 3, -1, 1), 40, 1500);  // 27 different rows in three tiles
   check_by_definition(Tensor<float>::full({40, 5}, 2.5f), 40, 11);
   const auto centres = k_center_greedy(Tensor<float>::full({4, 2}, 1), 4, 2);
   CHECK_CLOSE(centres.index, Tensor<std::int64_t>::from({4}, {2, 0, 1, 3}), {});

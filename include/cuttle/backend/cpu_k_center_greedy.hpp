@@ -3,16 +3,19 @@
 // A row whose nearest centre c lies close is not looked at when the new centre z is far from c: by the triangle
 // inequality d(row, z) >= d(c, z) - d(row, c), so that d(c, z) >= 2 d(row, c) leaves the nearest as it is. That holds
 // for true distances; the definition's d^2 are off by a factor within (1 + 2^-53)^(D+3) < 1 + 2^-40 for D <= 4096, far
-// below the margin of 1e-9 that is asked for on top. Squares that could underflow or overflow are always looked at. Of
-// the rows that are left, floats are looked at in float first (cpu_nearest_patch.hpp, item 5), which spares most the
-// sum in double.
+// below the margin of 1e-9 that is asked for on top. Squares that could underflow or overflow are always looked at.
+// Where that leaves out few rows of a tile, the next seven centres do without asking: a row that is looked at in vain
+// stays as it is. Of the rows that are left, floats are looked at in float first (cpu_nearest_patch.hpp, item 5), which
+// spares most the sum in double.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cuttle/backend/cpu_nearest_patch.hpp"
@@ -37,9 +40,10 @@ template <class T>
 void k_center_greedy(const seam::KCenterGreedyArgs<T>& a) {
   constexpr std::int64_t tile = 1024, run = 128;
   const std::int64_t tiles = (a.N + tile - 1) / tile;
-  std::vector<std::int64_t> owner(static_cast<std::size_t>(a.N), 0);       // of each row: which centre is nearest
-  std::vector<double> apart(static_cast<std::size_t>(a.K), 0);             // squared, of the new centre and the others
-  std::vector<std::int64_t> farthest(static_cast<std::size_t>(tiles), 0);  // row of each tile
+  std::vector<std::int64_t> owner(static_cast<std::size_t>(a.N), 0);  // of each row: which centre is nearest
+  std::vector<double> apart(static_cast<std::size_t>(a.K), 0);        // squared, of the new centre and the others
+  std::vector<double> farthest(static_cast<std::size_t>(tiles), 0);   // of the rows of each tile
+  std::vector<int> unasked(static_cast<std::size_t>(tiles), 0);       // centres that do without asking
   std::fill_n(a.nearest, a.N, std::numeric_limits<double>::infinity());
 
   for (std::int64_t j = 0; j < a.K; ++j) {
@@ -53,11 +57,12 @@ void k_center_greedy(const seam::KCenterGreedyArgs<T>& a) {
       const std::int64_t first = part * tile, last = std::min(a.N, first + tile);
       std::int64_t looked_at[run];
       double squared[run];
-      std::int64_t count = 0;
-      const auto look = [&] {
+      // Rows looked_at[0] to looked_at[count - 1], which follow one another where it is said.
+      const auto look = [&](std::int64_t count, bool in_order) {
         if constexpr (std::is_same_v<T, float>) {
           float approximate[run];
-          CUTTLE_ISA_CALL(approximate_squared_distances, x, a.rows, looked_at, count, a.D, approximate);
+          CUTTLE_ISA_CALL(approximate_squared_distances, x, in_order ? a.rows + looked_at[0] * a.D : a.rows,
+                          in_order ? nullptr : looked_at, count, a.D, approximate);
           std::int64_t left = 0;
           for (std::int64_t i = 0; i < count; ++i) {
             const std::int64_t n = looked_at[i];
@@ -73,22 +78,33 @@ void k_center_greedy(const seam::KCenterGreedyArgs<T>& a) {
             a.nearest[looked_at[i]] = squared[i];
             owner[static_cast<std::size_t>(looked_at[i])] = j;
           }
-        count = 0;
       };
-      for (std::int64_t n = first; n < last; ++n) {
-        const auto own = static_cast<std::size_t>(owner[static_cast<std::size_t>(n)]);
-        if (j > 0 && !detail::may_be_nearer(apart[own], a.nearest[n])) continue;
-        looked_at[count++] = n;
-        if (count == run) look();
+      if (auto& left = unasked[static_cast<std::size_t>(part)]; left > 0 || j == 0) {
+        left -= left > 0;
+        for (std::int64_t n = first; n < last; n += run) {
+          const std::int64_t count = std::min(run, last - n);
+          std::iota(looked_at, looked_at + count, n);
+          look(count, true);
+        }
+      } else {
+        std::int64_t count = 0, all = 0;
+        for (std::int64_t n = first; n < last; ++n) {
+          const auto own = static_cast<std::size_t>(owner[static_cast<std::size_t>(n)]);
+          if (!detail::may_be_nearer(apart[own], a.nearest[n])) continue;
+          looked_at[count++] = n;
+          ++all;
+          if (count == run) look(std::exchange(count, 0), false);
+        }
+        if (count > 0) look(count, false);
+        if (all >= (last - first) / 2) left = 7;
       }
-      if (count > 0) look();
       if (centre >= first && centre < last) a.nearest[centre] = -1;
-      farthest[static_cast<std::size_t>(part)] = std::max_element(a.nearest + first, a.nearest + last) - a.nearest;
+      farthest[static_cast<std::size_t>(part)] = CUTTLE_ISA_CALL(largest, a.nearest + first, last - first);
     });
-    std::int64_t best = farthest[0];
-    for (const std::int64_t n : farthest)
-      if (a.nearest[n] > a.nearest[best]) best = n;
-    a.radius[j] = static_cast<T>(std::sqrt(std::max(a.nearest[best], 0.0)));
+    const std::int64_t part = std::ranges::max_element(farthest) - farthest.begin();
+    const double radius = farthest[static_cast<std::size_t>(part)];
+    const std::int64_t best = std::find(a.nearest + part * tile, a.nearest + a.N, radius) - a.nearest;
+    a.radius[j] = static_cast<T>(std::sqrt(std::max(radius, 0.0)));
     if (j + 1 < a.K) a.index[j + 1] = best;
   }
 }

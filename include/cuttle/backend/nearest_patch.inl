@@ -97,6 +97,18 @@ CUTTLE_TARGET inline void approximate_squared_distances(const float* x, const fl
   }
 }
 
+// The largest of n >= 1 doubles, none of them NaN.
+CUTTLE_TARGET inline double largest(const double* x, std::int64_t n) {
+  constexpr std::int64_t together = 16;  // independent maxima, which the compiler can keep in vectors
+  double most[together];
+  std::fill_n(most, together, x[0]);
+  std::int64_t i = 0;
+  for (; i + together <= n; i += together)
+    for (std::int64_t j = 0; j < together; ++j) most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+  for (; i < n; ++i) most[0] = std::max(most[0], x[i]);
+  return *std::max_element(most, most + together);
+}
+
 // out[r] = the squared distance of the definition from x to rows[index[r]]: fma((double)x_i - (double)y_i, same, acc)
 // over i in index order. Eight rows together hide the latency of the fma.
 template <class T>
