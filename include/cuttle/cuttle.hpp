@@ -1,4 +1,8 @@
 // The whole library but for images (data/image.hpp and what builds on it), which need stb: the component image.
+//
+// Detectors, and functions of floats, are templates though there is but one of each (Detector is BasicDetector<float>):
+// what an inline function calls is compiled in every program that includes it, what a template calls only where it is
+// used.
 #pragma once
 
 #include "cuttle/autograd/functions.hpp"
