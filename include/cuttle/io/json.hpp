@@ -127,6 +127,7 @@ class BasicJson {
   std::variant<std::monostate, bool, std::int64_t, double, String, Array, Object> value_;
 };
 
+// With the standard strings, the only one there is.
 using Json = BasicJson<std::string>;
 
 // Recursive descent; position_ is the offset that errors name.

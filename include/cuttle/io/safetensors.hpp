@@ -301,6 +301,7 @@ class BasicSafetensorsFile {
   std::map<String, String> metadata_;
 };
 
+// With the standard strings, the only one there is.
 using SafetensorsFile = BasicSafetensorsFile<std::string>;
 
 // Collects tensors and writes them as one file. The bytes depend on names, values and metadata alone, not on the order
@@ -372,6 +373,7 @@ class BasicSafetensorsWriter {
   std::map<String, String> metadata_;
 };
 
+// With the standard strings, the only one there is.
 using SafetensorsWriter = BasicSafetensorsWriter<std::string>;
 
 }  // namespace cuttle

@@ -102,6 +102,7 @@ class BasicDetector {
   BasicModel<T> model_;
 };
 
+// The detector in float, the only one there is.
 using Detector = BasicDetector<float>;
 
 }  // namespace cuttle

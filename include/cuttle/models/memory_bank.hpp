@@ -151,6 +151,7 @@ class BasicMemoryBank {
   NearestPatchIndex<T> index_;
 };
 
+// The bank in float, the only one there is.
 using MemoryBank = BasicMemoryBank<float>;
 
 }  // namespace cuttle

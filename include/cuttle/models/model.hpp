@@ -18,6 +18,7 @@ namespace cuttle {
 // Every method of the library. Each has `method`, load, save, score, calibration, training, move_to and device.
 template <std::same_as<float> T>
 using BasicModel = std::variant<BasicPatchSvdd<T>, BasicSquid<T>>;
+// The same in float, the only one there is.
 using Model = BasicModel<float>;
 
 namespace detail {

@@ -241,6 +241,7 @@ class BasicPatchSvdd {
   std::optional<NearestPatchIndex<T>> bank_small_, bank_large_;
 };
 
+// The detector in float, the only one there is.
 using PatchSvdd = BasicPatchSvdd<float>;
 
 }  // namespace cuttle

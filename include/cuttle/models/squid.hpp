@@ -392,6 +392,7 @@ class BasicSquid {
   std::optional<Calibration> calibration_;
 };
 
+// The detector in float, the only one there is.
 using Squid = BasicSquid<float>;
 
 }  // namespace cuttle
