@@ -1,8 +1,8 @@
 // The whole library but for images in files, which need stb: the component image (data/image.hpp, what builds on it,
 // and what serves that alone: report/, data/jpeg.hpp, data/overlay.hpp, ...).
 //
-// Much is a template of which there is but one (Detector is BasicDetector<float>, Json is BasicJson<std::string>): what a
-// plain inline function calls is compiled in every program that includes it, what a template calls only where it is
+// Much is a template of which there is but one (Detector is BasicDetector<float>, Json is BasicJson<std::string>): what
+// a plain inline function calls is compiled in every program that includes it, what a template calls only where it is
 // used.
 #pragma once
 
