@@ -1,4 +1,9 @@
-// The whole library but for images (data/image.hpp and what builds on it), which need stb: the component image.
+// The whole library but for images in files, which need stb: the component image (data/image.hpp, what builds on it,
+// and what serves that alone: report/, data/jpeg.hpp, data/overlay.hpp, ...).
+//
+// Much is a template of which there is but one (Detector is BasicDetector<float>, Json is BasicJson<std::string>): what
+// a plain inline function calls is compiled in every program that includes it, what a template calls only where it is
+// used.
 #pragma once
 
 #include "cuttle/autograd/functions.hpp"
@@ -37,11 +42,7 @@
 #include "cuttle/core/shape.hpp"
 #include "cuttle/core/stream.hpp"
 #include "cuttle/core/tensor.hpp"
-#include "cuttle/data/digits.hpp"
-#include "cuttle/data/image_file.hpp"
 #include "cuttle/data/image_view.hpp"
-#include "cuttle/data/jpeg.hpp"
-#include "cuttle/data/overlay.hpp"
 #include "cuttle/data/pixels.hpp"
 #include "cuttle/data/resize.hpp"
 #include "cuttle/data/working_size.hpp"
@@ -99,9 +100,6 @@
 #include "cuttle/ops/resize_bilinear.hpp"
 #include "cuttle/ops/standardize.hpp"
 #include "cuttle/ops/step_number.hpp"
-#include "cuttle/report/charts.hpp"
-#include "cuttle/report/html.hpp"
-#include "cuttle/report/style.hpp"
 #include "cuttle/seam/args.hpp"
 #include "cuttle/seam/bilinear.hpp"
 #include "cuttle/seam/crop_pair.hpp"

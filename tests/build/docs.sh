@@ -34,13 +34,13 @@ text_of() {
 says() {
   grep -qF "$2" <(text_of "$scratch/docs/xml" "$1" | tr '\n' ' ') || { text_of "$scratch/docs/xml" "$1"; return 1; }
 }
-check "a member's text" says cuttle::PatchSvdd::score "as its score the largest pixel of it"
+check "a member's text" says cuttle::BasicPatchSvdd::score "as its score the largest pixel of it"
 check "a class's text" says cuttle::Tensor "A copy shares its memory with the original"
 check "an op's text" says cuttle::gumbel_shrinkage "scores (R,M), 1 &lt;= M &lt;= 8192 -&gt; weights (R,M)"
 check "a free function's text" says cuttle::nearest_patch "One search of a bank that is not kept"
 check "a text behind a member" says cuttle::AnomalyMap::map "(H,W), the anomaly of each pixel"
 check "a formula keeps its form" says cuttle::random_patch_pairs "  x = (pixel - mean) / 255 + colour_sigma * N(0,1)"
-check_fails "a text that is not there is not found" says cuttle::PatchSvdd::score "the smallest pixel"
+check_fails "a text that is not there is not found" says cuttle::BasicPatchSvdd::score "the smallest pixel"
 
 # without_text XML-FOLDER: types, functions and aliases of the public headers that have no text. Members need none where
 # the name says it all, constants often share one; the seam's small parts are documented together.

@@ -249,7 +249,8 @@ struct Window {
 };
 
 // v = B^T d B
-CUTTLE_TARGET inline void transform_input(const Chunk& chunk, const float* x, float* v) {
+template <class T>
+CUTTLE_TARGET inline void transform_input(const Chunk& chunk, const T* x, T* v) {
   const seam::Conv2dShape& s = chunk.plan.s;
   constexpr int64_t stride = max_points * lanes;
   alignas(64) float padded[max_points * stride];
@@ -276,7 +277,8 @@ CUTTLE_TARGET inline void transform_input(const Chunk& chunk, const float* x, fl
 }
 
 // dx += B dv B^T
-CUTTLE_TARGET inline void transform_input_adjoint(const Chunk& chunk, const float* dv, float* dx) {
+template <class T>
+CUTTLE_TARGET inline void transform_input_adjoint(const Chunk& chunk, const T* dv, T* dx) {
   const seam::Conv2dShape& s = chunk.plan.s;
   constexpr int64_t stride = max_points * lanes;
   alignas(64) float padded[max_points * stride];
@@ -314,7 +316,8 @@ inline float negative_slope(const seam::Conv2dShape& s) {
 }
 
 // y = act(A^T m A + bias)
-CUTTLE_TARGET inline void transform_output(const Chunk& chunk, const float* m, const float* bias, float* y) {
+template <class T>
+CUTTLE_TARGET inline void transform_output(const Chunk& chunk, const T* m, const T* bias, T* y) {
   const seam::Conv2dShape& s = chunk.plan.s;
   const vf slope = set1(negative_slope(s));
   const Rows rows{y, nullptr, s.OH, s.OW * s.O, 0};
@@ -331,7 +334,8 @@ CUTTLE_TARGET inline void transform_output(const Chunk& chunk, const float* m, c
 }
 
 // dm = A (dy act'(y)) A^T
-CUTTLE_TARGET inline void transform_output_adjoint(const Chunk& chunk, const float* y, const float* dy, float* dm) {
+template <class T>
+CUTTLE_TARGET inline void transform_output_adjoint(const Chunk& chunk, const T* y, const T* dy, T* dm) {
   const seam::Conv2dShape& s = chunk.plan.s;
   if (s.activation == seam::Activation::none) y = dy;  // slope 1: whatever is read does not matter
   const vf slope = set1(negative_slope(s));
@@ -385,8 +389,9 @@ CUTTLE_TARGET inline void product_block_of(int count, const float* a, const floa
 }
 
 // out = a u at one point: a (count tiles, rows channels), u (columns / panel, rows, panel), out (count, columns).
-CUTTLE_TARGET inline void product(const float* a, const float* u, float* out, int64_t count, int64_t rows,
-                                  int64_t columns, int64_t tiles) {
+template <class T>
+CUTTLE_TARGET inline void product(const T* a, const T* u, T* out, int64_t count, int64_t rows, int64_t columns,
+                                  int64_t tiles) {
   if (count == 0) return;
   const int64_t blocks = (count + product_rows - 1) / product_rows;
   for (int64_t column = 0; column < columns; column += panel, u += rows * panel, out += 2 * tiles * lanes) {
@@ -399,8 +404,9 @@ CUTTLE_TARGET inline void product(const float* a, const float* u, float* out, in
 }
 
 // du[c][o] (+)= sum over tiles of v[tile][c] dm[tile][o] at one point; du (O / panel, C, panel).
-CUTTLE_TARGET inline void product_over_tiles(const float* v, const float* dm, float* du, int64_t count, int64_t C,
-                                             int64_t O, int64_t tiles, bool accumulate) {
+template <class T>
+CUTTLE_TARGET inline void product_over_tiles(const T* v, const T* dm, T* du, int64_t count, int64_t C, int64_t O,
+                                             int64_t tiles, bool accumulate) {
   for (int64_t o = 0; o < O; o += panel, dm += 2 * tiles * lanes) {
     for (int64_t c = 0; c < C; c += gradient_rows, du += gradient_rows * panel) {
       const float* a = v + c / lanes * tiles * lanes + c % lanes;
@@ -434,8 +440,9 @@ struct FilterBlock {
 };
 
 // u = G g G^T for all points, as a product that sums over C (forward) or over O (adjoint) reads it.
-CUTTLE_TARGET inline void transform_filter_block(const Plan& plan, const float* weight, bool adjoint, int64_t row,
-                                                 int64_t column, float* u) {
+template <class T>
+CUTTLE_TARGET inline void transform_filter_block(const Plan& plan, const T* weight, bool adjoint, int64_t row,
+                                                 int64_t column, T* u) {
   const int64_t C = plan.s.C, O = plan.s.O, rows = adjoint ? O : C;
   FilterBlock g;
   const int64_t o0 = adjoint ? row : column, c0 = adjoint ? column : row;
@@ -461,9 +468,10 @@ CUTTLE_TARGET inline void transform_filter_block(const Plan& plan, const float* 
   }
 }
 
-inline Tensor<float> transform_filter(const Plan& plan, const float* weight, bool adjoint) {
+template <class T>
+inline Tensor<T> transform_filter(const Plan& plan, const T* weight, bool adjoint) {
   const int64_t rows = adjoint ? plan.s.O : plan.s.C, columns = adjoint ? plan.s.C : plan.s.O;
-  Tensor<float> u = Tensor<float>::empty({plan.points(), plan.s.C * plan.s.O});
+  Tensor<T> u = Tensor<T>::empty({plan.points(), plan.s.C * plan.s.O});
   parallel_for(rows / lanes, [&](int64_t tile) {
     for (int64_t column = 0; column < columns; column += lanes)
       transform_filter_block(plan, weight, adjoint, tile * lanes, column, u.data());
@@ -472,7 +480,8 @@ inline Tensor<float> transform_filter(const Plan& plan, const float* weight, boo
 }
 
 // dweight += G^T du G for channels c0 to c0 + lanes.
-CUTTLE_TARGET inline void transform_filter_gradient(const Plan& plan, const float* du, int64_t c0, float* dweight) {
+template <class T>
+CUTTLE_TARGET inline void transform_filter_gradient(const Plan& plan, const T* du, int64_t c0, T* dweight) {
   const int64_t C = plan.s.C, O = plan.s.O;
   FilterBlock g;
   for (int64_t o0 = 0; o0 < O; o0 += lanes) {
@@ -500,8 +509,8 @@ CUTTLE_TARGET inline void transform_filter_gradient(const Plan& plan, const floa
 
 // ---- forward and backward ----
 
-CUTTLE_TARGET inline void forward_chunk(const Chunk& chunk, const seam::Conv2dArgs<float>& args, const float* u,
-                                        float* v, float* m) {
+template <class T>
+CUTTLE_TARGET inline void forward_chunk(const Chunk& chunk, const seam::Conv2dArgs<T>& args, const T* u, T* v, T* m) {
   const Plan& plan = chunk.plan;
   const int64_t C = plan.s.C, O = plan.s.O;
   transform_input(chunk, args.x, v);
@@ -514,21 +523,23 @@ CUTTLE_TARGET inline void forward_chunk(const Chunk& chunk, const seam::Conv2dAr
   transform_output(chunk, m, args.bias, args.y);
 }
 
-inline void forward(const seam::Conv2dArgs<float>& args) {
+template <class T>
+inline void forward(const seam::Conv2dArgs<T>& args) {
   const Plan plan(args.shape);
-  const Tensor<float> u = transform_filter(plan, args.weight, false);
+  const Tensor<T> u = transform_filter(plan, args.weight, false);
   const int64_t rows = args.shape.B * plan.vertical.tiles;
   const int64_t size_v = plan.size(args.shape.C), size_m = plan.size(args.shape.O);
   const int64_t chunks = (rows + plan.chunk_rows - 1) / plan.chunk_rows;
-  parallel_for_with_scratch<float>(chunks, size_v + size_m, [&](int64_t tile, float* v) {
+  parallel_for_with_scratch<T>(chunks, size_v + size_m, [&](int64_t tile, T* v) {
     const int64_t first = tile * plan.chunk_rows;
     forward_chunk({plan, first, std::min(rows, first + plan.chunk_rows)}, args, u.data(), v, v + size_v);
   });
 }
 
 // Adds to du (points, O / panel, C, panel) and db (O), or writes them where the chunk is the first.
-CUTTLE_TARGET inline void backward_chunk(const Chunk& chunk, const seam::Conv2dBackwardArgs<float>& args,
-                                         const float* u, float* v, float* dm, float* du, float* db, bool accumulate) {
+template <class T>
+CUTTLE_TARGET inline void backward_chunk(const Chunk& chunk, const seam::Conv2dBackwardArgs<T>& args, const T* u, T* v,
+                                         T* dm, T* du, T* db, bool accumulate) {
   const Plan& plan = chunk.plan;
   const int64_t C = plan.s.C, O = plan.s.O;
   transform_output_adjoint(chunk, args.y, args.dy, dm);
@@ -554,7 +565,8 @@ CUTTLE_TARGET inline void backward_chunk(const Chunk& chunk, const seam::Conv2dB
 }
 
 // Adds the others of n arrays of `size` floats, `stride` apart, to the first, in a fixed tree, for [first, last).
-CUTTLE_TARGET inline void reduce_groups(float* values, int64_t n, int64_t stride, int64_t first, int64_t last) {
+template <class T>
+CUTTLE_TARGET inline void reduce_groups(T* values, int64_t n, int64_t stride, int64_t first, int64_t last) {
   for (int64_t distance = 1; distance < n; distance *= 2)
     for (int64_t group = 0; group + distance < n; group += 2 * distance) {
       float* into = values + group * stride;
@@ -563,16 +575,17 @@ CUTTLE_TARGET inline void reduce_groups(float* values, int64_t n, int64_t stride
     }
 }
 
-inline void backward(const seam::Conv2dBackwardArgs<float>& args) {
+template <class T>
+inline void backward(const seam::Conv2dBackwardArgs<T>& args) {
   const Plan plan(args.shape);
   const int64_t B = args.shape.B, C = args.shape.C, O = args.shape.O;
   const int64_t images = (B + max_groups - 1) / max_groups, groups = (B + images - 1) / images;
-  Tensor<float> u, du, db;
+  Tensor<T> u, du, db;
   if (args.dx) u = transform_filter(plan, args.weight, true);
-  if (args.dweight) du = Tensor<float>::empty({groups, plan.points() * C * O});
-  if (args.dbias) db = Tensor<float>::empty({groups, O});
+  if (args.dweight) du = Tensor<T>::empty({groups, plan.points() * C * O});
+  if (args.dbias) db = Tensor<T>::empty({groups, O});
 
-  parallel_for_with_scratch<float>(groups, plan.size(C) + plan.size(O), [&](int64_t group, float* v) {
+  parallel_for_with_scratch<T>(groups, plan.size(C) + plan.size(O), [&](int64_t group, T* v) {
     const int64_t begin = group * images * plan.vertical.tiles;
     const int64_t end = std::min(B, (group + 1) * images) * plan.vertical.tiles;
     for (int64_t first = begin; first < end; first += plan.chunk_rows)

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <limits>
 
 #include "cuttle/backend/cpu_sums.hpp"
@@ -55,7 +54,7 @@ T kth_largest(std::int64_t M, const T* y, std::int64_t k, T* scratch) {
   if (k > M) return 0;
   if (k > few) {
     std::copy_n(y, M, scratch);
-    std::nth_element(scratch, scratch + (k - 1), scratch + M, std::greater<T>());
+    std::nth_element(scratch, scratch + (k - 1), scratch + M, [](T a, T b) { return a > b; });
     return scratch[k - 1];
   }
   T largest[few] = {};  // so far, descending

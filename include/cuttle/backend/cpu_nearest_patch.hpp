@@ -332,13 +332,16 @@ void rank_blocks(const T* x, const T* bank, const NearestPatchFilter& filter, co
 }
 
 // The centres (clusters, D) of `rows` (N,D) by a few rounds of Lloyd's algorithm on evenly spaced rows of them.
-Tensor<float> cluster_centres(const Tensor<float>& rows, std::int64_t clusters);
+template <class T>
+Tensor<T> cluster_centres(const Tensor<T>& rows, std::int64_t clusters);
 // The index of the centre nearest to each row.
-Tensor<std::int64_t> nearest_centres(const Tensor<float>& rows, const Tensor<float>& centres);
+template <class T>
+Tensor<std::int64_t> nearest_centres(const Tensor<T>& rows, const Tensor<T>& centres);
 
 // Puts rows (N,D) of x'-space, in the order given cluster by cluster, into panels and cells.
-inline void fill_cells(NearestPatchFilter& filter, const Tensor<float>& rows,
-                       const std::vector<std::vector<std::int64_t>>& members) {
+template <class T>
+void fill_cells(NearestPatchFilter& filter, const Tensor<T>& rows,
+                const std::vector<std::vector<std::int64_t>>& members) {
   const std::int64_t D = filter.D;
   std::vector<FilterCell> cells;
   std::vector<std::int64_t> first_member;
@@ -486,20 +489,22 @@ NearestPatchFilter make_filter(const T* bank, std::int64_t N, std::int64_t D, st
   return filter;
 }
 
-inline Tensor<std::int64_t> nearest_centres(const Tensor<float>& rows, const Tensor<float>& centres) {
+template <class T>
+Tensor<std::int64_t> nearest_centres(const Tensor<T>& rows, const Tensor<T>& centres) {
   const std::int64_t N = rows.size(0), D = rows.size(1), clusters = centres.size(0);
   Tensor<std::int64_t> index = Tensor<std::int64_t>::empty({N});
-  Tensor<float> distance = Tensor<float>::empty({N});
+  Tensor<T> distance = Tensor<T>::empty({N});
   nearest_patch(
-      seam::NearestPatchArgs<float>{N, clusters, D, 1, rows.data(), centres.data(), distance.data(), index.data()},
+      seam::NearestPatchArgs<T>{N, clusters, D, 1, rows.data(), centres.data(), distance.data(), index.data()},
       make_filter(centres.data(), clusters, D, 1));
   return index;
 }
 
-inline Tensor<float> cluster_centres(const Tensor<float>& rows, std::int64_t clusters) {
+template <class T>
+Tensor<T> cluster_centres(const Tensor<T>& rows, std::int64_t clusters) {
   constexpr std::int64_t rounds = 5, sample_per_cluster = 48;
   const std::int64_t N = rows.size(0), D = rows.size(1), samples = std::min(N, clusters * sample_per_cluster);
-  Tensor<float> sample = Tensor<float>::empty({samples, D}), centres = Tensor<float>::empty({clusters, D});
+  Tensor<T> sample = Tensor<T>::empty({samples, D}), centres = Tensor<T>::empty({clusters, D});
   for (std::int64_t r = 0; r < samples; ++r) std::copy_n(rows.data() + r * N / samples * D, D, sample.data() + r * D);
   for (std::int64_t c = 0; c < clusters; ++c)
     std::copy_n(sample.data() + c * samples / clusters * D, D, centres.data() + c * D);
@@ -517,7 +522,7 @@ inline Tensor<float> cluster_centres(const Tensor<float>& rows, std::int64_t clu
     for (std::int64_t c = 0; c < clusters; ++c)
       if (const std::int64_t count = counts[static_cast<std::size_t>(c)])
         for (std::int64_t i = 0; i < D; ++i)
-          centres.data()[c * D + i] = static_cast<float>(sums.data()[c * D + i] / static_cast<double>(count));
+          centres.data()[c * D + i] = static_cast<T>(sums.data()[c * D + i] / static_cast<double>(count));
   }
   return centres;
 }

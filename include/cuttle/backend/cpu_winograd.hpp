@@ -135,14 +135,16 @@ inline bool winograd_supported(const seam::Conv2dShape& s) {
 
 // y = act(x * weight + bias); layouts as in seam::Conv2dArgs. Needs the shape that winograd_supported describes, of any
 // number of outputs.
-inline void winograd_conv2d(const seam::Conv2dArgs<float>& args) {
+template <class T = float>
+void winograd_conv2d(const seam::Conv2dArgs<T>& args) {
   require(winograd::computable(args.shape), "winograd_conv2d: a shape or activation that it does not compute");
   CUTTLE_ISA_CALL(winograd::forward, args);
 }
 
 // The gradients of the above: dx written, dweight and dbias added to, each left out where its pointer is null. The bits
 // depend on the shape alone, not on the number of threads.
-inline void winograd_conv2d_backward(const seam::Conv2dBackwardArgs<float>& args) {
+template <class T = float>
+void winograd_conv2d_backward(const seam::Conv2dBackwardArgs<T>& args) {
   require(winograd::computable(args.shape), "winograd_conv2d_backward: a shape or activation that it does not compute");
   CUTTLE_ISA_CALL(winograd::backward, args);
 }

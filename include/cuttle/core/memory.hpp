@@ -3,16 +3,15 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
-#include <functional>
 #include <mutex>
 #include <new>
-#include <unordered_map>
 #include <vector>
 
 #include "cuttle/core/device.hpp"
@@ -62,7 +61,7 @@ class Pool {
     mark(block, bytes, 0, stream);
     std::lock_guard lock(mutex_);
     try {
-      free_[{stream, bytes}].push_back(block);
+      shelf_of(bytes, stream).blocks.push_back(block);
     } catch (...) {
       release(block, bytes);
     }
@@ -70,8 +69,8 @@ class Pool {
 
   void trim() noexcept {
     std::lock_guard lock(mutex_);
-    for (auto& [key, blocks] : free_)
-      while (!blocks.empty() && release(blocks.back(), key.bytes)) blocks.pop_back();
+    for (Shelf& shelf : shelves_)
+      while (!shelf.blocks.empty() && release(shelf.blocks.back(), shelf.bytes)) shelf.blocks.pop_back();
   }
 
   PoolStatistics statistics() const {
@@ -80,25 +79,31 @@ class Pool {
   }
 
  private:
-  struct Key {
-    seam::Stream stream;
+  // The free blocks of one size and stream.
+  struct Shelf {
     std::size_t bytes;
-    friend bool operator==(const Key&, const Key&) = default;
+    std::uintptr_t stream;
+    std::vector<void*> blocks;
   };
-  struct KeyHash {
-    std::size_t operator()(const Key& key) const noexcept {
-      return std::hash<void*>()(key.stream) * 31 + std::hash<std::size_t>()(key.bytes);
-    }
-  };
+
+  // Made where there is none. Shelves are in order and few, since sizes are rounded. The caller holds the mutex.
+  Shelf& shelf_of(std::size_t bytes, seam::Stream stream) {
+    const auto which = reinterpret_cast<std::uintptr_t>(stream);
+    const auto before = [which](const Shelf& shelf, std::size_t size) {
+      return shelf.bytes != size ? shelf.bytes < size : shelf.stream < which;
+    };
+    const auto place = std::lower_bound(shelves_.begin(), shelves_.end(), bytes, before);
+    if (place != shelves_.end() && place->bytes == bytes && place->stream == which) return *place;
+    return *shelves_.insert(place, {bytes, which, {}});
+  }
 
   void* take_rounded(std::size_t bytes, seam::Stream stream) {
     {
       std::lock_guard lock(mutex_);
       ++statistics_.requests;
-      auto found = free_.find({stream, bytes});
-      if (found != free_.end() && !found->second.empty()) {
-        void* block = found->second.back();
-        found->second.pop_back();
+      if (std::vector<void*>& blocks = shelf_of(bytes, stream).blocks; !blocks.empty()) {
+        void* block = blocks.back();
+        blocks.pop_back();
         return block;
       }
       ++statistics_.allocations;
@@ -158,7 +163,7 @@ class Pool {
 
   Device device_;
   mutable std::mutex mutex_;
-  std::unordered_map<Key, std::vector<void*>, KeyHash> free_;
+  std::vector<Shelf> shelves_;
   PoolStatistics statistics_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -77,11 +78,8 @@ struct Calibration {
   void check() const {
     require(std::isfinite(threshold), "Calibration: threshold is ", threshold);
     require(std::isfinite(spread) && spread > 0, "Calibration: spread is ", spread, ", expected a number above 0");
-    std::visit(
-        [](const auto& source) {
-          if constexpr (requires { source.check(); }) source.check();
-        },
-        from);
+    if (const auto* normal = std::get_if<FromNormalImages>(&from)) normal->check();
+    if (const auto* labelled = std::get_if<FromLabelledImages>(&from)) labelled->check();
   }
 
   friend bool operator==(const Calibration&, const Calibration&) = default;
@@ -123,15 +121,16 @@ inline double correlation_of_exceedances(std::span<const double> scores, std::sp
 // false_positives, 0 to below 1, at most: (j+1)/(n+1) <= false_positives, or, where images belong together,
 // (j+deff)/(n+deff) (false_positive_rate.hpp); 0 where there is none. groups[i] is the number of the group of image i;
 // empty: each is its own. Error: nothing to learn from, a score that is not finite, one group of several images.
-inline Calibration calibrate(std::span<const double> normal, double false_positives = 0.05,
-                             std::span<const std::int64_t> groups = {}) {
+template <std::same_as<double> T = double>
+Calibration calibrate(std::span<const double> normal, double false_positives = 0.05,
+                      std::span<const std::int64_t> groups = {}) {
   require(false_positives >= 0 && false_positives < 1, "calibrate: false_positives is ", false_positives,
           ", expected 0 to below 1");
   require(!normal.empty(), "calibrate: no scores of normal images");
   require(groups.empty() || groups.size() == normal.size(), "calibrate: ", groups.size(), " groups for ", normal.size(),
           " scores");
   detail::require_finite_scores("calibrate", normal);
-  std::vector<double> scores(normal.begin(), normal.end());
+  std::vector<T> scores(normal.begin(), normal.end());
   std::sort(scores.begin(), scores.end());
 
   FromNormalImages from{std::ssize(scores), std::ssize(scores), 0, false_positives, 0, 1};
@@ -157,13 +156,14 @@ inline Calibration calibrate(std::span<const double> normal, double false_positi
 // Learns from the scores of labelled images (0 is normal, anything else anomalous), of both kinds, none of them trained
 // on, none of them in the set that results are reported on: the threshold of the largest F1, in the middle between the
 // lowest score that is called anomalous and the next below it.
-inline Calibration calibrate_labelled(std::span<const double> scores, std::span<const std::uint8_t> labels) {
+template <std::same_as<double> T = double>
+Calibration calibrate_labelled(std::span<const double> scores, std::span<const std::uint8_t> labels) {
   detail::require_finite_scores("calibrate_labelled", scores);
-  const OperatingPoint best = f1_max(scores, labels);
+  const OperatingPoint best = f1_max(std::span<const T>(scores), labels);
   Calibration calibration;
   calibration.threshold = best.threshold;
   double below = -std::numeric_limits<double>::infinity();
-  std::vector<double> normal;
+  std::vector<T> normal;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (scores[i] < best.threshold) below = std::max(below, scores[i]);
     if (!labels[i]) normal.push_back(scores[i]);

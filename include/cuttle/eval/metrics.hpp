@@ -9,10 +9,8 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <numeric>
-#include <ranges>
 #include <span>
 #include <utility>
 #include <vector>
@@ -24,7 +22,10 @@ namespace cuttle {
 
 // float or double in a row: std::vector, std::span, std::array.
 template <class R>
-concept ScoreRange = std::ranges::contiguous_range<R> && std::floating_point<std::ranges::range_value_t<R>>;
+concept ScoreRange = requires(const R& scores) {
+  std::span(scores);
+}
+&&std::floating_point<typename decltype(std::span(std::declval<const R&>()))::value_type>;
 
 // How many samples a threshold calls rightly and wrongly; positive is anomalous.
 struct Confusion {
@@ -79,8 +80,8 @@ inline void check_both_classes(const char* op, std::int64_t normal, std::int64_t
 
 template <ScoreRange Scores>
 auto checked_scores(const char* op, const Scores& scores, std::span<const std::uint8_t> labels) {
-  const std::span<const std::ranges::range_value_t<Scores>> values(std::ranges::data(scores),
-                                                                   std::ranges::size(scores));
+  using T = typename decltype(std::span(scores))::value_type;
+  const std::span<const T> values(scores);
   require(values.size() == labels.size(), op, ": ", values.size(), " scores, but ", labels.size(), " labels");
   check_no_nan(values, op, ": score");
   return values;
@@ -234,6 +235,7 @@ struct Components {
 };
 
 // The 8-connected components of a mask [H, W], in the order of their first pixels.
+template <class = void>
 inline Components connected_components(const Tensor<std::uint8_t>& mask) {
   require(mask.defined() && mask.rank() == 2, "connected_components: mask needs shape [H, W], got ", mask.shape());
   const std::int64_t height = mask.size(0), width = mask.size(1);
@@ -297,6 +299,7 @@ void for_each_map(const char* op, std::span<const Tensor<float>> maps, Masks mas
 
 // Whether masks hold normal and anomalous pixels, inside the regions where there are some; an undefined mask is that of
 // a normal image.
+template <class = void>
 inline bool has_both_classes(std::span<const Tensor<std::uint8_t>> masks,
                              std::span<const Tensor<std::uint8_t>> regions = {}) {
   bool normal = false, anomalous = false;
@@ -312,11 +315,12 @@ inline bool has_both_classes(std::span<const Tensor<std::uint8_t>> masks,
 // AUROC over the pixels of all maps [H, W] (each of its own size), exact. masks[i] has the shape of maps[i], or is
 // undefined for a normal image; regions[i] has it too, or is undefined, and of a map only the pixels count where it is
 // not 0. Beyond the maps it needs four bytes for each anomalous pixel.
-inline double pixel_auroc(std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks,
-                          std::span<const Tensor<std::uint8_t>> regions = {}) {
-  std::vector<float> anomalous;
+template <std::same_as<float> T = float>
+double pixel_auroc(std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks,
+                   std::span<const Tensor<std::uint8_t>> regions = {}) {
+  std::vector<T> anomalous;
   std::int64_t pixels = 0;
-  detail::for_each_map("pixel_auroc", maps, masks, regions, [&](std::size_t i, std::span<const float> map, auto mask) {
+  detail::for_each_map("pixel_auroc", maps, masks, regions, [&](std::size_t i, std::span<const T> map, auto mask) {
     for (std::size_t p = 0; p < map.size(); ++p) {
       if (!detail::counts(regions, i, p)) continue;
       ++pixels;
@@ -347,17 +351,18 @@ inline double pixel_auroc(std::span<const Tensor<float>> maps, std::span<const T
 // called anomalous; its integral over the false-positive rate of all normal pixels, from 0 to max_fpr by trapezoids
 // with linear interpolation at the limit, is divided by max_fpr. Maps, masks and regions as for pixel_auroc; a
 // component is what the region leaves of it.
-inline double aupro(std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks,
-                    double max_fpr = 0.3, std::span<const Tensor<std::uint8_t>> regions = {}) {
+template <std::same_as<float> T = float>
+double aupro(std::span<const Tensor<float>> maps, std::span<const Tensor<std::uint8_t>> masks, double max_fpr = 0.3,
+             std::span<const Tensor<std::uint8_t>> regions = {}) {
   require(max_fpr > 0 && max_fpr <= 1, "aupro: max_fpr must be in (0, 1], got ", max_fpr);
   struct Pixel {
-    float score;
+    T score;
     std::uint32_t component;
   };
-  std::vector<float> normal;
+  std::vector<T> normal;
   std::vector<Pixel> anomalous;
   std::vector<double> weight;  // of one pixel of each component
-  detail::for_each_map("aupro", maps, masks, regions, [&](std::size_t i, std::span<const float> map, auto mask) {
+  detail::for_each_map("aupro", maps, masks, regions, [&](std::size_t i, std::span<const T> map, auto mask) {
     if (mask.empty()) {
       for (std::size_t p = 0; p < map.size(); ++p)
         if (detail::counts(regions, i, p)) normal.push_back(map[p]);
@@ -384,10 +389,10 @@ inline double aupro(std::span<const Tensor<float>> maps, std::span<const Tensor<
   // Below the limit only the highest normal scores matter, with all that tie with the last of them.
   const double limit = max_fpr * static_cast<double>(normal.size());
   const auto needed = normal.begin() + static_cast<std::ptrdiff_t>(std::ceil(limit));
-  std::nth_element(normal.begin(), needed - 1, normal.end(), std::greater<>());
-  normal.erase(std::partition(needed, normal.end(), [last = *(needed - 1)](float s) { return s == last; }),
-               normal.end());
-  std::sort(normal.begin(), normal.end(), std::greater<>());
+  const auto larger = [](T a, T b) { return a > b; };
+  std::nth_element(normal.begin(), needed - 1, normal.end(), larger);
+  normal.erase(std::partition(needed, normal.end(), [last = *(needed - 1)](T s) { return s == last; }), normal.end());
+  std::sort(normal.begin(), normal.end(), larger);
   std::sort(anomalous.begin(), anomalous.end(), [](const Pixel& a, const Pixel& b) { return a.score > b.score; });
 
   double area = 0, overlap = 0;  // in normal pixels times components
@@ -395,7 +400,7 @@ inline double aupro(std::span<const Tensor<float>> maps, std::span<const Tensor<
   for (auto negative = normal.begin(); static_cast<double>(negative - normal.begin()) < limit;) {
     const auto false_positives = static_cast<double>(negative - normal.begin());
     const double overlap_before = overlap;
-    const float threshold = positive == anomalous.end() ? *negative : std::max(positive->score, *negative);
+    const T threshold = positive == anomalous.end() ? *negative : std::max(positive->score, *negative);
     for (; positive != anomalous.end() && positive->score == threshold; ++positive)
       overlap += weight[positive->component];
     const auto tie = negative;

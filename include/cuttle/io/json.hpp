@@ -42,36 +42,37 @@ inline std::size_t utf8_length(std::string_view text) noexcept {
 }  // namespace detail
 
 // A JSON value. Integers are exact (int64) and distinct from doubles; objects keep their order.
-class Json {
+template <class String>
+class BasicJson {
  public:
-  using Array = std::vector<Json>;
-  using Object = std::vector<std::pair<std::string, Json>>;
+  using Array = std::vector<BasicJson>;
+  using Object = std::vector<std::pair<String, BasicJson>>;
   static constexpr int max_depth = 64;
   // A value takes some 50 bytes, and two of text: a hostile file must not become many times its size in memory.
   static constexpr std::int64_t max_values = 1'000'000;
 
-  Json() = default;  // null
-  Json(std::nullptr_t) {}
-  Json(std::same_as<bool> auto value) : value_(value) {}
+  BasicJson() = default;  // null
+  BasicJson(std::nullptr_t) {}
+  BasicJson(std::same_as<bool> auto value) : value_(value) {}
   template <std::integral Integer>
-  requires(!std::same_as<Integer, bool>) Json(Integer value) : value_(static_cast<std::int64_t>(value)) {
+  requires(!std::same_as<Integer, bool>) BasicJson(Integer value) : value_(static_cast<std::int64_t>(value)) {
     require(std::in_range<std::int64_t>(value), "json: integer ", value, " is out of range");
   }
-  Json(std::floating_point auto value) : value_(static_cast<double>(value)) {}
-  Json(const char* value) : value_(std::string(value)) {}
-  Json(std::string_view value) : value_(std::string(value)) {}
-  Json(std::string value) : value_(std::move(value)) {}
-  Json(Array value) : value_(std::move(value)) {}
-  Json(Object value) : value_(std::move(value)) {}
+  BasicJson(std::floating_point auto value) : value_(static_cast<double>(value)) {}
+  BasicJson(const char* value) : value_(String(value)) {}
+  BasicJson(std::string_view value) : value_(String(value)) {}
+  BasicJson(String value) : value_(std::move(value)) {}
+  BasicJson(Array value) : value_(std::move(value)) {}
+  BasicJson(Object value) : value_(std::move(value)) {}
 
   // Reads one value that fills the whole text. Refused with the byte's offset: anything outside the grammar, invalid
   // UTF-8, a key twice in one object, nesting beyond max_depth, more than max_values values, an integer outside int64,
   // a number outside double.
-  static Json parse(std::string_view text);
+  static BasicJson parse(std::string_view text);
   // The text, compact, or with `indent` spaces for each level. parse(dump()) gives the same value. Throws for NaN,
   // infinities and invalid UTF-8, which JSON cannot hold.
-  std::string dump(int indent = 0) const {
-    std::string out;
+  String dump(int indent = 0) const {
+    String out;
     dump(out, indent, 0);
     return out;
   }
@@ -88,25 +89,25 @@ class Json {
     return get<double>("a number");
   }
   // See boolean().
-  const std::string& string() const { return get<std::string>("a string"); }
+  const String& string() const { return get<String>("a string"); }
   // See boolean().
   const Array& array() const { return get<Array>("an array"); }
   // See boolean().
   const Object& object() const { return get<Object>("an object"); }
   // An object's member; a null pointer where there is none.
-  const Json* find(std::string_view key) const {
+  const BasicJson* find(std::string_view key) const {
     const auto& members = object();
     const auto found = std::find_if(members.begin(), members.end(), [key](const auto& m) { return m.first == key; });
     return found == members.end() ? nullptr : &found->second;
   }
   // An object's member; an error that names it where there is none.
-  const Json& at(std::string_view key) const {
-    const Json* value = find(key);
+  const BasicJson& at(std::string_view key) const {
+    const BasicJson* value = find(key);
     require(value != nullptr, "json: no member \"", key, '"');
     return *value;
   }
 
-  friend bool operator==(const Json& a, const Json& b) { return a.value_ == b.value_; }
+  friend bool operator==(const BasicJson& a, const BasicJson& b) { return a.value_ == b.value_; }
 
  private:
   class Parser;
@@ -120,19 +121,23 @@ class Json {
     return *value;
   }
 
-  static void dump_string(std::string& out, std::string_view text);
-  void dump(std::string& out, int indent, int depth) const;
+  static void dump_string(String& out, std::string_view text);
+  void dump(String& out, int indent, int depth) const;
 
-  std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> value_;
+  std::variant<std::monostate, bool, std::int64_t, double, String, Array, Object> value_;
 };
 
+// With the standard strings, the only one there is.
+using Json = BasicJson<std::string>;
+
 // Recursive descent; position_ is the offset that errors name.
-class Json::Parser {
+template <class String>
+class BasicJson<String>::Parser {
  public:
   explicit Parser(std::string_view text) : text_(text) {}
 
-  Json document() {
-    Json value = this->value(0);
+  BasicJson document() {
+    BasicJson value = this->value(0);
     skip_space();
     expect(position_ == text_.size(), "trailing characters");
     return value;
@@ -152,7 +157,7 @@ class Json::Parser {
   }
   void skip_space() noexcept { position_ = std::min(text_.find_first_not_of(" \t\n\r", position_), text_.size()); }
 
-  Json value(int depth) {
+  BasicJson value(int depth) {
     expect(depth <= max_depth, "nested too deeply");
     expect(++values_ <= max_values, "too many values");
     skip_space();
@@ -174,13 +179,13 @@ class Json::Parser {
     }
   }
 
-  Json word(std::string_view name, Json value) {
+  BasicJson word(std::string_view name, BasicJson value) {
     expect(text_.substr(position_, name.size()) == name, "expected a value");
     position_ += name.size();
     return value;
   }
 
-  Json array(int depth) {
+  BasicJson array(int depth) {
     Array items;
     ++position_;
     skip_space();
@@ -193,7 +198,7 @@ class Json::Parser {
     return items;
   }
 
-  Json object(int depth) {
+  BasicJson object(int depth) {
     Object members;
     std::vector<std::size_t> offsets;
     ++position_;
@@ -202,7 +207,7 @@ class Json::Parser {
     do {
       skip_space();
       offsets.push_back(position_);
-      std::string key = string();
+      String key = string();
       skip_space();
       expect(take(':'), "expected ':'");
       members.emplace_back(std::move(key), value(depth + 1));
@@ -214,17 +219,22 @@ class Json::Parser {
   }
 
   static void refuse_duplicates(const Object& members, const std::vector<std::size_t>& offsets) {
-    std::vector<std::pair<std::string_view, std::size_t>> keys;
+    struct Key {
+      std::string_view name;
+      std::size_t offset;
+    };
+    std::vector<Key> keys;
     keys.reserve(members.size());
-    for (std::size_t i = 0; i < members.size(); ++i) keys.emplace_back(members[i].first, offsets[i]);
-    std::sort(keys.begin(), keys.end());
+    for (std::size_t i = 0; i < members.size(); ++i) keys.push_back({members[i].first, offsets[i]});
+    std::sort(keys.begin(), keys.end(),
+              [](const Key& a, const Key& b) { return a.name < b.name || (a.name == b.name && a.offset < b.offset); });
     for (std::size_t i = 1; i < keys.size(); ++i)
-      expect(keys[i].first != keys[i - 1].first, concat("key \"", keys[i].first, "\" again"), keys[i].second);
+      expect(keys[i].name != keys[i - 1].name, concat("key \"", keys[i].name, "\" again"), keys[i].offset);
   }
 
-  std::string string() {
+  String string() {
     expect(take('"'), "expected '\"'");
-    std::string out;
+    String out;
     while (!take('"')) {
       expect(position_ < text_.size(), "string without an end");
       if (take('\\')) {
@@ -240,7 +250,7 @@ class Json::Parser {
     return out;
   }
 
-  void escape(std::string& out) {
+  void escape(String& out) {
     static constexpr std::string_view letters = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
     if (take('u')) return append_utf8(out, code_point());
     const std::size_t which = position_ < text_.size() ? letters.find(text_[position_]) : std::string_view::npos;
@@ -268,7 +278,7 @@ class Json::Parser {
     return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
   }
 
-  static void append_utf8(std::string& out, std::uint32_t code) {
+  static void append_utf8(String& out, std::uint32_t code) {
     const auto put = [&out](std::uint32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
     const auto tail = [&](int shift) { put(0x80 | ((code >> shift) & 0x3F)); };
     if (code < 0x80) return put(code);
@@ -283,7 +293,7 @@ class Json::Parser {
     return position_ > first;
   }
 
-  Json number() {
+  BasicJson number() {
     const std::size_t first = position_;
     take('-');
     expect(take('0') || digits(), position_ == first ? "expected a value" : "expected a digit");
@@ -297,7 +307,7 @@ class Json::Parser {
       if (!take('+')) take('-');
       expect(digits(), "expected a digit");
     }
-    const auto read = [&](auto number) -> Json {
+    const auto read = [&](auto number) -> BasicJson {
       const auto [end, status] = std::from_chars(text_.data() + first, text_.data() + position_, number);
       expect(status == std::errc() && end == text_.data() + position_, "number out of range", first);
       return number;
@@ -310,9 +320,13 @@ class Json::Parser {
   std::int64_t values_ = 0;
 };
 
-inline Json Json::parse(std::string_view text) { return Parser(text).document(); }
+template <class String>
+BasicJson<String> BasicJson<String>::parse(std::string_view text) {
+  return Parser(text).document();
+}
 
-inline void Json::dump_string(std::string& out, std::string_view text) {
+template <class String>
+void BasicJson<String>::dump_string(String& out, std::string_view text) {
   static constexpr char hex[] = "0123456789abcdef";
   out += '"';
   while (!text.empty()) {
@@ -330,7 +344,8 @@ inline void Json::dump_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
-inline void Json::dump(std::string& out, int indent, int depth) const {
+template <class String>
+void BasicJson<String>::dump(String& out, int indent, int depth) const {
   const auto list = [&](char open, char close, const auto& items, auto&& dump_item) {
     const auto new_line = [&](int level) {
       if (indent > 0) (out += '\n').append(static_cast<std::size_t>(indent * level), ' ');
@@ -364,14 +379,14 @@ inline void Json::dump(std::string& out, int indent, int depth) const {
       const std::size_t first = out.size();
       number(value);
       // So that it is read as a double again.
-      if (out.find_first_of(".e", first) == std::string::npos) out += ".0";
+      if (out.find_first_of(".e", first) == String::npos) out += ".0";
       break;
     }
     case 4:
-      dump_string(out, std::get<std::string>(value_));
+      dump_string(out, std::get<String>(value_));
       break;
     case 5:
-      list('[', ']', std::get<Array>(value_), [&](const Json& item) { item.dump(out, indent, depth + 1); });
+      list('[', ']', std::get<Array>(value_), [&](const BasicJson& item) { item.dump(out, indent, depth + 1); });
       break;
     default:
       list('{', '}', std::get<Object>(value_), [&](const auto& member) {

@@ -95,8 +95,8 @@ struct StoredTensor {
 };
 
 // Of all that a file says: metadata (but for the checksum itself) and tensors, each in the order of their names.
-template <class Tensors>
-std::string checksum_of(const std::map<std::string, std::string>& metadata, const Tensors& tensors) {
+template <class String, class Tensors>
+String checksum_of(const std::map<String, String>& metadata, const Tensors& tensors) {
   Checksum checksum;
   for (const auto& [key, value] : metadata)
     if (key != "checksum") checksum.add(key).add(value);
@@ -125,46 +125,47 @@ constexpr Dtype dtype_of() {
 
 // A safetensors file, checked whole when it is opened: IoError for anything the format does not allow. Tensors are
 // copied out on request, so the file may go away before they do.
-class SafetensorsFile {
+template <class String>
+class BasicSafetensorsFile {
  public:
   static constexpr std::uint64_t max_header_bytes = 100'000'000;
 
   // Maps the file into memory and checks all of it but the values of the elements.
-  explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(path) {
+  explicit BasicSafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(path) {
     parse(file_->bytes());
   }
   // The same from memory, which must outlive this object; `name` stands for the path in errors.
-  SafetensorsFile(std::span<const std::byte> bytes, std::string name) : path_(std::move(name)) { parse(bytes); }
+  BasicSafetensorsFile(std::span<const std::byte> bytes, String name) : path_(std::move(name)) { parse(bytes); }
 
-  const std::string& path() const noexcept { return path_; }
+  const String& path() const noexcept { return path_; }
   // What the file says of itself: texts by names, none of which the format prescribes.
-  const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
+  const std::map<String, String>& metadata() const noexcept { return metadata_; }
   // Every tensor's name, sorted.
-  std::vector<std::string> names() const {
-    std::vector<std::string> names;
+  std::vector<String> names() const {
+    std::vector<String> names;
     for (const auto& [name, entry] : entries_) names.push_back(name);
     return names;
   }
-  bool contains(const std::string& name) const { return entries_.contains(name); }
+  bool contains(const String& name) const { return entries_.contains(name); }
   // IoError where there is no tensor of that name, as for what follows; it suggests the nearest names.
-  const Shape& shape(const std::string& name) const { return at(name).shape; }
-  Dtype dtype(const std::string& name) const { return at(name).dtype; }
+  const Shape& shape(const String& name) const { return at(name).shape; }
+  Dtype dtype(const String& name) const { return at(name).dtype; }
   // The tensor's elements as they lie in the file, aligned to nothing.
-  std::span<const std::byte> bytes(const std::string& name) const { return at(name).bytes; }
+  std::span<const std::byte> bytes(const String& name) const { return at(name).bytes; }
 
   // IoError unless the metadata hold the checksum that SafetensorsWriter::add_checksum gave the file, and the contents
   // are what it was made of. Reads all of the file.
   void verify() const {
     const auto found = metadata_.find("checksum");
     check(found != metadata_.end(), "its metadata lack \"checksum\"");
-    const std::string contents = detail::checksum_of(metadata_, entries_);
+    const String contents = detail::checksum_of(metadata_, entries_);
     check(found->second == contents, "is damaged: its checksum is ", found->second, ", that of its contents ",
           contents);
   }
 
   // A copy of the tensor, whose dtype must be T's own.
   template <class T>
-  Tensor<T> tensor(const std::string& name) const {
+  Tensor<T> tensor(const String& name) const {
     const Entry& entry = at(name);
     check(entry.dtype == dtype_of<T>(), "tensor \"", name, "\" is ", entry.dtype, ' ', entry.shape, ", not ",
           dtype_of<T>());
@@ -175,7 +176,7 @@ class SafetensorsFile {
   // The tensor where it lies, without a copy; not to be written to, and this object (or the bytes that it was made of)
   // must outlive it. Elements that are not aligned for T are copied after all.
   template <class T>
-  Tensor<T> view(const std::string& name) const {
+  Tensor<T> view(const String& name) const {
     const Entry& entry = at(name);
     if (entry.dtype != dtype_of<T>() || reinterpret_cast<std::uintptr_t>(entry.bytes.data()) % alignof(T) != 0)
       return tensor<T>(name);
@@ -183,7 +184,7 @@ class SafetensorsFile {
   }
   // As tensor(), with F32 also given as double, which is exact.
   template <class T>
-  Tensor<T> tensor_or_widen(const std::string& name) const {
+  Tensor<T> tensor_or_widen(const String& name) const {
     if constexpr (std::is_same_v<T, double>) {
       if (dtype(name) == Dtype::F32) {
         const auto narrow = tensor<float>(name);
@@ -204,23 +205,30 @@ class SafetensorsFile {
       throw IoError(path_, concat(reason...));
   }
 
-  const Entry& at(const std::string& name) const {
+  const Entry& at(const String& name) const {
     const auto found = entries_.find(name);
     check(found != entries_.end(), "no tensor \"", name, '"', found == entries_.end() ? suggestion(name) : "");
     return found->second;
   }
 
   // Looks at no more names than a model has, and at none that no model would have.
-  std::string suggestion(const std::string& name) const {
+  String suggestion(const String& name) const {
     constexpr std::size_t most_names = 10'000, longest = 256;
-    std::vector<std::pair<std::size_t, std::string_view>> near;
+    struct Near {
+      std::size_t distance;
+      std::string_view name;
+    };
+    std::vector<Near> near;
     if (entries_.size() <= most_names && name.size() <= longest)
       for (const auto& [other, entry] : entries_)
-        if (other.size() <= longest) near.emplace_back(detail::edit_distance(name, other), other);
+        if (other.size() <= longest) near.push_back({detail::edit_distance(name, other), other});
     const std::size_t count = std::min<std::size_t>(near.size(), 3);
-    std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(count), near.end());
-    std::string text = concat(" among its ", entries_.size());
-    for (std::size_t i = 0; i < count; ++i) text += concat(i ? ", " : "; nearest: ", '"', near[i].second, '"');
+    std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(count), near.end(),
+                      [](const Near& a, const Near& b) {
+                        return a.distance < b.distance || (a.distance == b.distance && a.name < b.name);
+                      });
+    String text = concat(" among its ", entries_.size());
+    for (std::size_t i = 0; i < count; ++i) text += concat(i ? ", " : "; nearest: ", '"', near[i].name, '"');
     return text;
   }
 
@@ -233,7 +241,7 @@ class SafetensorsFile {
     const std::string_view header(reinterpret_cast<const char*>(bytes.data() + 8), static_cast<std::size_t>(length));
     check(header.starts_with('{'), "not a safetensors file: its header is no JSON object");
     try {
-      read_header(Json::parse(header), bytes.subspan(8 + header.size()));
+      read_header(BasicJson<String>::parse(header), bytes.subspan(8 + header.size()));
     } catch (const IoError&) {
       throw;
     } catch (const Error& error) {
@@ -241,8 +249,12 @@ class SafetensorsFile {
     }
   }
 
-  void read_header(const Json& header, std::span<const std::byte> data) {
-    std::vector<std::tuple<std::int64_t, std::int64_t, std::string_view>> extents;
+  void read_header(const BasicJson<String>& header, std::span<const std::byte> data) {
+    struct Extent {
+      std::int64_t first, last;
+      std::string_view name;
+    };
+    std::vector<Extent> extents;
     for (const auto& [name, value] : header.object()) {
       if (name == "__metadata__") {
         for (const auto& [key, text] : value.object()) metadata_.emplace(key, text.string());
@@ -250,12 +262,14 @@ class SafetensorsFile {
       }
       try {
         const auto [first, last] = read_entry(name, value, data);
-        extents.emplace_back(first, last, name);
+        extents.push_back({first, last, name});
       } catch (const Error& error) {
         throw IoError(path_, concat("tensor \"", name, "\": ", error.what()));
       }
     }
-    std::sort(extents.begin(), extents.end());
+    std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
+      return a.first != b.first ? a.first < b.first : a.last != b.last ? a.last < b.last : a.name < b.name;
+    });
     std::int64_t end = 0;
     for (const auto& [first, last, name] : extents) {
       check(first == end, "tensor \"", name, "\" starts at byte ", first, " where the one before ends at ", end);
@@ -264,11 +278,11 @@ class SafetensorsFile {
     check(static_cast<std::size_t>(end) == data.size(), "the tensors end at byte ", end, " of ", data.size());
   }
 
-  std::pair<std::int64_t, std::int64_t> read_entry(const std::string& name, const Json& value,
+  std::pair<std::int64_t, std::int64_t> read_entry(const String& name, const BasicJson<String>& value,
                                                    std::span<const std::byte> data) {
     require(value.object().size() == 3, "needs dtype, shape and data_offsets, and nothing else");
     Entry entry{detail::parse_dtype(value.at("dtype").string()), {}, {}};
-    for (const Json& extent : value.at("shape").array()) entry.shape.push_back(extent.integer());
+    for (const BasicJson<String>& extent : value.at("shape").array()) entry.shape.push_back(extent.integer());
     const auto& offsets = value.at("data_offsets").array();
     require(offsets.size() == 2, "data_offsets needs two numbers");
     const std::int64_t first = offsets[0].integer(), last = offsets[1].integer();
@@ -281,19 +295,23 @@ class SafetensorsFile {
     return {first, last};
   }
 
-  std::string path_;
+  String path_;
   std::optional<MappedFile> file_;
-  std::map<std::string, Entry> entries_;
-  std::map<std::string, std::string> metadata_;
+  std::map<String, Entry> entries_;
+  std::map<String, String> metadata_;
 };
+
+// With the standard strings, the only one there is.
+using SafetensorsFile = BasicSafetensorsFile<std::string>;
 
 // Collects tensors and writes them as one file. The bytes depend on names, values and metadata alone, not on the order
 // of the calls: metadata by key, tensors by element size from large to small (which aligns them all), then by name.
-class SafetensorsWriter {
+template <class String>
+class BasicSafetensorsWriter {
  public:
   // Keeps a handle to the tensor, not a copy (one from another device is copied to the host).
   template <class T>
-  SafetensorsWriter& add(const std::string& name, const Tensor<T>& tensor) {
+  BasicSafetensorsWriter& add(const String& name, const Tensor<T>& tensor) {
     require(tensor.defined(), "SafetensorsWriter: tensor \"", name, "\" is undefined");
     require(name != "__metadata__", "SafetensorsWriter: the name __metadata__ is taken by the format");
     auto host = std::make_shared<const Tensor<T>>(tensor.to(Device::cpu()));
@@ -302,43 +320,45 @@ class SafetensorsWriter {
     require(is_new, "SafetensorsWriter: tensor \"", name, "\" is there already");
     return *this;
   }
-  SafetensorsWriter& set_metadata(const std::string& key, std::string value) {
+  BasicSafetensorsWriter& set_metadata(const String& key, String value) {
     metadata_[key] = std::move(value);
     return *this;
   }
 
   // Lets the metadata have a "checksum" of all the rest, which SafetensorsFile::verify looks for. Where metadata of
   // another file brought one along, it is made anew.
-  SafetensorsWriter& add_checksum() { return set_metadata("checksum", ""); }
+  BasicSafetensorsWriter& add_checksum() { return set_metadata("checksum", ""); }
 
   // Writes through write_file_atomically; the tensors' bytes go from where they are, without a copy.
   void write(const std::filesystem::path& path) const {
-    std::vector<const std::pair<const std::string, Entry>*> order;
+    std::vector<const std::pair<const String, Entry>*> order;
     for (const auto& entry : entries_) order.push_back(&entry);
     const auto element_bytes = [](const auto* entry) { return detail::traits_of(entry->second.dtype).bytes; };
     std::stable_sort(order.begin(), order.end(),
                      [&](const auto* a, const auto* b) { return element_bytes(a) > element_bytes(b); });
 
-    Json::Object header;
+    using J = BasicJson<String>;
+    typename J::Object header;
     auto metadata = metadata_;
     if (const auto found = metadata.find("checksum"); found != metadata.end())
       found->second = detail::checksum_of(metadata_, entries_);
-    if (!metadata.empty()) header.emplace_back("__metadata__", Json::Object(metadata.begin(), metadata.end()));
+    if (!metadata.empty()) header.emplace_back("__metadata__", typename J::Object(metadata.begin(), metadata.end()));
     std::vector<std::span<const std::byte>> parts(1);
     std::size_t offset = 0;
     for (const auto* item : order) {
       const auto& [name, entry] = *item;
       const std::size_t end = offset + entry.bytes.size();
-      header.emplace_back(name, Json::Object{{"dtype", detail::traits_of(entry.dtype).name},
-                                             {"shape", Json::Array(entry.shape.begin(), entry.shape.end())},
-                                             {"data_offsets", Json::Array{offset, end}}});
+      header.emplace_back(name, typename J::Object{{"dtype", detail::traits_of(entry.dtype).name},
+                                                   {"shape", typename J::Array(entry.shape.begin(), entry.shape.end())},
+                                                   {"data_offsets", typename J::Array{offset, end}}});
       parts.push_back(entry.bytes);
       offset = end;
     }
-    std::string text = Json(std::move(header)).dump();
+    String text = J(std::move(header)).dump();
     text.resize((text.size() + 7) / 8 * 8, ' ');
     const std::uint64_t length = text.size();
-    require(length <= SafetensorsFile::max_header_bytes, "SafetensorsWriter: the header has ", length, " bytes");
+    require(length <= BasicSafetensorsFile<String>::max_header_bytes, "SafetensorsWriter: the header has ", length,
+            " bytes");
     text.insert(0, reinterpret_cast<const char*>(&length), 8);
     parts[0] = std::as_bytes(std::span(text));
     write_file_atomically(path, parts);
@@ -349,8 +369,11 @@ class SafetensorsWriter {
     std::shared_ptr<const void> keep;
   };
 
-  std::map<std::string, Entry> entries_;
-  std::map<std::string, std::string> metadata_;
+  std::map<String, Entry> entries_;
+  std::map<String, String> metadata_;
 };
+
+// With the standard strings, the only one there is.
+using SafetensorsWriter = BasicSafetensorsWriter<std::string>;
 
 }  // namespace cuttle

@@ -1,6 +1,7 @@
 // Detector: any trained model as an inspection line uses it, from pixels in memory to decisions.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -30,16 +31,17 @@ struct Detection {
 
 // A trained model that scores. Any number of threads may score at once, and get the bits that one would. On the CPU
 // the memory of a call serves the next: images of one size take no more of it after the first.
-class Detector {
+template <std::same_as<float> T>
+class BasicDetector {
  public:
   // Shares the model's tensors, which must not change afterwards.
-  explicit Detector(Model model) : model_(std::move(model)) {}
+  explicit BasicDetector(BasicModel<T> model) : model_(std::move(model)) {}
 
   // The model in a file, whatever its method, moved to a device. IoError names the file and what does not fit.
-  static Detector load(const std::filesystem::path& path, Device device = Device::cpu()) {
-    Model model = load_model(path);
+  static BasicDetector load(const std::filesystem::path& path, Device device = Device::cpu()) {
+    BasicModel<T> model = load_model<T>(path);
     if (!device.is_cpu()) std::visit([&](auto& m) { m.move_to(device); }, model);
-    return Detector(std::move(model));
+    return BasicDetector(std::move(model));
   }
 
   // An image of any size and format. Error where the view is not one (ImageView::check).
@@ -94,10 +96,13 @@ class Detector {
   const char* method() const noexcept {
     return std::visit([](const auto& model) { return std::decay_t<decltype(model)>::method; }, model_);
   }
-  const Model& model() const noexcept { return model_; }
+  const BasicModel<T>& model() const noexcept { return model_; }
 
  private:
-  Model model_;
+  BasicModel<T> model_;
 };
+
+// The detector in float, the only one there is.
+using Detector = BasicDetector<float>;
 
 }  // namespace cuttle

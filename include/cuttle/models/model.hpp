@@ -1,6 +1,7 @@
 // A trained model of whichever method its file holds.
 #pragma once
 
+#include <concepts>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -15,7 +16,10 @@
 namespace cuttle {
 
 // Every method of the library. Each has `method`, load, save, score, calibration, training, move_to and device.
-using Model = std::variant<PatchSvdd, Squid>;
+template <std::same_as<float> T>
+using BasicModel = std::variant<BasicPatchSvdd<T>, BasicSquid<T>>;
+// The same in float, the only one there is.
+using Model = BasicModel<float>;
 
 namespace detail {
 template <class... Methods>
@@ -34,8 +38,14 @@ std::variant<Methods...> load_one_of(const SafetensorsFile& file, std::type_iden
 }  // namespace detail
 
 // The model in a file that some method's save() wrote. IoError names the file and what does not fit.
-inline Model load_model(const SafetensorsFile& file) { return detail::load_one_of(file, std::type_identity<Model>()); }
+template <std::same_as<float> T = float>
+BasicModel<T> load_model(const SafetensorsFile& file) {
+  return detail::load_one_of(file, std::type_identity<BasicModel<T>>());
+}
 // The same from a path.
-inline Model load_model(const std::filesystem::path& path) { return load_model(SafetensorsFile(path)); }
+template <std::same_as<float> T = float>
+BasicModel<T> load_model(const std::filesystem::path& path) {
+  return load_model<T>(SafetensorsFile(path));
+}
 
 }  // namespace cuttle

@@ -3,6 +3,7 @@
 // are multiplied and the largest pixel is the image's score.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -24,7 +25,8 @@ namespace cuttle {
 
 // A trained Patch SVDD: scores of images, and maps of where they are anomalous. The networks come from a
 // PatchSvddTrainer; fit_bank() comes before any score. score() changes nothing.
-class PatchSvdd {
+template <std::same_as<float> T>
+class BasicPatchSvdd {
  public:
   static constexpr const char* method = "patch_svdd";
   static constexpr std::int64_t all_rows = -1;
@@ -32,7 +34,7 @@ class PatchSvdd {
 
   // Takes over (shares) trained networks, on whose device the detector works. mean (size,size,3); training describes
   // the run for whoever reads the file.
-  PatchSvdd(PatchSvddNetworks<float> networks, Tensor<float> mean, const WorkingSize& working_size, Json training = {})
+  BasicPatchSvdd(PatchSvddNetworks<T> networks, Tensor<T> mean, const WorkingSize& working_size, Json training = {})
       : networks_(std::move(networks)),
         mean_(std::move(mean)),
         working_size_(working_size),
@@ -46,15 +48,15 @@ class PatchSvdd {
     require(mean_.shape() == Shape({working_size.size, working_size.size, 3}), "PatchSvdd: mean has shape ",
             mean_.shape(), ", expected (", working_size.size, ",", working_size.size, ",3)");
     networks_.encoder.set_math(Math::fp32);
-    networks_.parameters([&](const std::string&, nn::Parameter<float>& p) { mean_ = mean_.to(p.value.device()); }, "");
+    networks_.parameters([&](const std::string&, nn::Parameter<T>& p) { mean_ = mean_.to(p.value.device()); }, "");
   }
 
   // Moves the networks, the mean image and the banks; pictures are always given, and maps returned, on the CPU.
   void move_to(Device device) {
-    nn::move_to<float>(networks_, device);
+    nn::move_to<T>(networks_, device);
     mean_ = mean_.to(device);
     for (auto* bank : {&bank_small_, &bank_large_})
-      if (*bank) bank->emplace(Tensor<float>((*bank)->rows()).to(device));
+      if (*bank) bank->emplace(Tensor<T>((*bank)->rows()).to(device));
   }
   Device device() const noexcept { return mean_.device(); }
 
@@ -69,12 +71,12 @@ class PatchSvdd {
     BankRows small(N, patches_in(PatchSvddSizes::small, PatchSvddSizes::stride_small), rows, seed, 0);
     BankRows large(N, patches_in(PatchSvddSizes::large, PatchSvddSizes::stride_large), rows, seed, 1);
     for (std::int64_t n = 0; n < N; ++n) {
-      const PatchEmbeddings<float> embeddings = embed(pictures.slice(n, n + 1));
+      const PatchEmbeddings<T> embeddings = embed(pictures.slice(n, n + 1));
       small.take(embeddings.small.to(Device::cpu()));
       large.take(embeddings.large.to(Device::cpu()));
       progress(n + 1, N);
     }
-    NearestPatchIndex<float> bank_small(small.rows.to(device())), bank_large(large.rows.to(device()));
+    NearestPatchIndex<T> bank_small(small.rows.to(device())), bank_large(large.rows.to(device()));
     bank_small_.emplace(std::move(bank_small));
     bank_large_.emplace(std::move(bank_large));
   }
@@ -83,10 +85,10 @@ class PatchSvdd {
   }
 
   // Maps (B,size,size) of pictures (B,size,size,3), bytes: the product of the two scales' distance maps.
-  Tensor<float> maps_of(const Tensor<std::uint8_t>& pictures) const {
+  Tensor<T> maps_of(const Tensor<std::uint8_t>& pictures) const {
     require_pictures("maps_of", pictures);
     require(bank_small_ && bank_large_, "PatchSvdd::maps_of: the model has no bank yet; call fit_bank");
-    const PatchEmbeddings<float> embeddings = embed(pictures);
+    const PatchEmbeddings<T> embeddings = embed(pictures);
     return multiply(distances(embeddings.large, *bank_large_, PatchSvddSizes::large, PatchSvddSizes::stride_large),
                     distances(embeddings.small, *bank_small_, PatchSvddSizes::small, PatchSvddSizes::stride_small))
         .to(Device::cpu());
@@ -107,10 +109,10 @@ class PatchSvdd {
     if (tiles.size() == 1) {
       result.map = maps_of(pictures.images).reshape({size, size});
     } else {
-      result.map = Tensor<float>::zeros({tiles.height(), width});
-      Tensor<float> covered = Tensor<float>::zeros(result.map.shape());
+      result.map = Tensor<T>::zeros({tiles.height(), width});
+      Tensor<T> covered = Tensor<T>::zeros(result.map.shape());
       for (std::int64_t i = 0; i < tiles.size(); ++i) {
-        const Tensor<float> part = maps_of(pictures.images.slice(i, i + 1));
+        const Tensor<T> part = maps_of(pictures.images.slice(i, i + 1));
         const Tile tile = tiles[i];
         for (std::int64_t y = 0; y < size; ++y)
           for (std::int64_t x = 0; x < size; ++x) {
@@ -120,7 +122,7 @@ class PatchSvdd {
           }
       }
       cpu::map(result.map.numel(), result.map.data(), result.map.data(), covered.data(),
-               [](float sum, float count) { return sum / count; });
+               [](T sum, T count) { return sum / count; });
     }
     result.score = static_cast<double>(max_over_pixels(result.map.reshape({1, tiles.height(), width})).item());
     return result;
@@ -133,24 +135,24 @@ class PatchSvdd {
     calibration_ = calibration;
   }
   const WorkingSize& working_size() const noexcept { return working_size_; }
-  const Tensor<float>& mean() const noexcept { return mean_; }
-  PatchSvddNetworks<float>& networks() noexcept { return networks_; }
+  const Tensor<T>& mean() const noexcept { return mean_; }
+  PatchSvddNetworks<T>& networks() noexcept { return networks_; }
   const Json& training() const noexcept { return training_; }
   // Rows of the two banks; 0 before fit_bank.
   std::int64_t bank_rows_small() const noexcept { return bank_small_ ? bank_small_->size() : 0; }
   std::int64_t bank_rows_large() const noexcept { return bank_large_ ? bank_large_->size() : 0; }
 
   // The embeddings of all patches of pictures (B,size,size,3), bytes, on the detector's device.
-  PatchEmbeddings<float> embed(const Tensor<std::uint8_t>& pictures) const {
-    return networks_.encoder.embed_images(standardize<float>(pictures.to(device()), mean_));
+  PatchEmbeddings<T> embed(const Tensor<std::uint8_t>& pictures) const {
+    return networks_.encoder.embed_images(standardize<T>(pictures.to(device()), mean_));
   }
 
   // Everything that a score depends on, in one safetensors file that is there whole or not at all.
   void save(const std::filesystem::path& path) {
     require(bank_small_ && bank_large_, "PatchSvdd::save: the model has no bank yet; call fit_bank");
     SafetensorsWriter file;
-    add_state<float>(file, networks_, "");
-    const auto here = [](const Tensor<float>& x) { return x.to(Device::cpu()); };
+    add_state<T>(file, networks_, "");
+    const auto here = [](const Tensor<T>& x) { return x.to(Device::cpu()); };
     file.add("mean", here(mean_)).add("bank_32", here(bank_small_->rows())).add("bank_64", here(bank_large_->rows()));
     Json::Object settings{{"size", Json(working_size_.size)},
                           {"tile_overlap", working_size_.tile_overlap ? Json(*working_size_.tile_overlap) : Json()},
@@ -162,21 +164,21 @@ class PatchSvdd {
 
   // IoError names the file and what does not fit: another method or version, a tensor that is missing, misshapen or not
   // finite.
-  static PatchSvdd load(const std::filesystem::path& path) { return load(SafetensorsFile(path)); }
-  static PatchSvdd load(const SafetensorsFile& file) {
+  static BasicPatchSvdd load(const std::filesystem::path& path) { return load(SafetensorsFile(path)); }
+  static BasicPatchSvdd load(const SafetensorsFile& file) {
     check_method(file, method);
     try {
       const Json settings = model_settings(file);
       WorkingSize working_size{settings.at("size").integer(), {}};
       if (const Json& overlap = settings.at("tile_overlap"); !overlap.is_null())
         working_size.tile_overlap = overlap.integer();
-      PatchSvddNetworks<float> networks{nn::Initializer::to_be_read()};
-      load_state<float>(networks, file, "");
-      const Tensor<float> mean = file.tensor<float>("mean");
-      for (const float x : mean.span()) require(std::isfinite(x), "tensor \"mean\" holds ", x);
-      PatchSvdd model(std::move(networks), mean, working_size, settings.at("training"));
-      model.bank_small_.emplace(file.tensor<float>("bank_32"));
-      model.bank_large_.emplace(file.tensor<float>("bank_64"));
+      PatchSvddNetworks<T> networks{nn::Initializer::to_be_read()};
+      load_state<T>(networks, file, "");
+      const Tensor<T> mean = file.tensor<T>("mean");
+      for (const T x : mean.span()) require(std::isfinite(x), "tensor \"mean\" holds ", x);
+      BasicPatchSvdd model(std::move(networks), mean, working_size, settings.at("training"));
+      model.bank_small_.emplace(file.tensor<T>("bank_32"));
+      model.bank_large_.emplace(file.tensor<T>("bank_64"));
       model.calibration_ = calibration_from(settings.at("calibration"));
       for (const auto* bank : {&*model.bank_small_, &*model.bank_large_})
         require(bank->dim() == PatchSvddSizes::D, "a bank has rows of length ", bank->dim(), ", not 64");
@@ -192,7 +194,7 @@ class PatchSvdd {
   // The kept rows of one scale, filled picture by picture.
   struct BankRows {
     std::vector<std::int64_t> kept;  // ascending, as rows of all pictures' patches one after the other
-    Tensor<float> rows;
+    Tensor<T> rows;
     std::size_t filled = 0;
     std::int64_t passed = 0;
 
@@ -200,9 +202,9 @@ class PatchSvdd {
       const std::int64_t all = pictures * patches;
       constexpr std::uint64_t subset_streams = std::uint64_t{2} << 56;
       kept = random_subset(all, most == all_rows ? all : std::min(all, most), seed, subset_streams + scale);
-      rows = Tensor<float>::empty({std::ssize(kept), PatchSvddSizes::D});
+      rows = Tensor<T>::empty({std::ssize(kept), PatchSvddSizes::D});
     }
-    void take(const Tensor<float>& embeddings) {
+    void take(const Tensor<T>& embeddings) {
       constexpr std::int64_t D = PatchSvddSizes::D;
       const std::int64_t patches = embeddings.numel() / D;
       for (; filled < kept.size() && kept[filled] < passed + patches; ++filled)
@@ -223,20 +225,23 @@ class PatchSvdd {
     return grid * grid;
   }
   // Distances of embeddings (B,I,J,64) to the bank, as maps.
-  Tensor<float> distances(const Tensor<float>& embeddings, const NearestPatchIndex<float>& bank,
-                          std::int64_t patch_size, std::int64_t stride) const {
+  Tensor<T> distances(const Tensor<T>& embeddings, const NearestPatchIndex<T>& bank, std::int64_t patch_size,
+                      std::int64_t stride) const {
     const std::int64_t B = embeddings.size(0), I = embeddings.size(1), J = embeddings.size(2);
-    const Neighbours<float> nearest = bank.search(embeddings.reshape({B * I * J, PatchSvddSizes::D}));
+    const Neighbours<T> nearest = bank.search(embeddings.reshape({B * I * J, PatchSvddSizes::D}));
     return distribute_scores(nearest.distance.reshape({B, I, J}), patch_size, stride, working_size_.size,
                              working_size_.size);
   }
 
-  PatchSvddNetworks<float> networks_;
-  Tensor<float> mean_;
+  PatchSvddNetworks<T> networks_;
+  Tensor<T> mean_;
   WorkingSize working_size_;
   Json training_;
   std::optional<Calibration> calibration_;
-  std::optional<NearestPatchIndex<float>> bank_small_, bank_large_;
+  std::optional<NearestPatchIndex<T>> bank_small_, bank_large_;
 };
+
+// The detector in float, the only one there is.
+using PatchSvdd = BasicPatchSvdd<float>;
 
 }  // namespace cuttle

@@ -58,15 +58,16 @@ struct PatchSvddRecipe {
     return (images * 100 + batch - 1) / batch;
   }
 
-  Json::Object json() const {
-    Json::Object members{{"steps", steps},
-                         {"learning_rate", learning_rate},
-                         {"beta2", beta2},
-                         {"warmup", warmup},
-                         {"final_rate", final_rate},
-                         {"lambda", lambda},
-                         {"initialisation", initialisation == nn::Initializer::Scheme::he ? "he" : "pytorch"},
-                         {"math", math == Math::winograd ? "winograd" : "fp32"}};
+  template <class Json = cuttle::Json>
+  typename Json::Object json() const {
+    typename Json::Object members{{"steps", steps},
+                                  {"learning_rate", learning_rate},
+                                  {"beta2", beta2},
+                                  {"warmup", warmup},
+                                  {"final_rate", final_rate},
+                                  {"lambda", lambda},
+                                  {"initialisation", initialisation == nn::Initializer::Scheme::he ? "he" : "pytorch"},
+                                  {"math", math == Math::winograd ? "winograd" : "fp32"}};
     if (crops) {
       members.emplace_back("crops", crops->crops);
       members.emplace_back("crop_size", crops->size);
@@ -204,7 +205,8 @@ class PatchSvddTrainer {
 
   // For checkpoints (models/checkpoint.hpp).
   static constexpr const char* run_kind = "training of patch_svdd";
-  Json::Object identity() const {
+  template <class Json = cuttle::Json>
+  typename Json::Object identity() const {
     return {{"recipe", Json(recipe_.json())},
             {"seed", std::to_string(seed_)},
             {"images", fingerprint(images_)},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -51,13 +52,14 @@ struct SquidScoring {
 };
 
 // A trained SQUID: scores of images, maps of where they are anomalous, and how they would look were they normal.
-class Squid {
+template <std::same_as<float> T>
+class BasicSquid {
  public:
   static constexpr const char* method = "squid";
 
   // Takes over (shares) trained networks, on whose device the detector works; training describes the run for whoever
   // reads the file. fit() comes before any score.
-  Squid(SquidNetworks<float> networks, const SquidScoring& scoring, Json training = {})
+  BasicSquid(SquidNetworks<T> networks, const SquidScoring& scoring, Json training = {})
       : networks_(std::move(networks)), scoring_(scoring), training_(std::move(training)) {
     networks_.generator.set_math(Math::fp32);
     double sum = 0;
@@ -73,7 +75,7 @@ class Squid {
   }
 
   // Moves the networks; images are always given, and maps returned, on the CPU.
-  void move_to(Device device) { nn::move_to<float>(networks_, device); }
+  void move_to(Device device) { nn::move_to<T>(networks_, device); }
   Device device() const noexcept { return networks_.generator.queues().device(); }
 
   // Stores the features of normal images (N,image_size,image_size,1), bytes, that the memory part of the score measures
@@ -85,13 +87,13 @@ class Squid {
     require(most >= 1, "Squid::remember: most is ", most);
     constexpr std::uint64_t subset_stream = std::uint64_t{8} << 56;
     const auto rows = random_subset(images.size(0), std::min(most, images.size(0)), seed, subset_stream);
-    const std::int64_t N = std::ssize(rows), S = segments(), D = SquidDiscriminator<float>::first_channels;
-    auto memory = Tensor<float>::empty({S, N, D});
+    const std::int64_t N = std::ssize(rows), S = segments(), D = SquidDiscriminator<T>::first_channels;
+    auto memory = Tensor<T>::empty({S, N, D});
     for (std::int64_t n = 0; n < N; ++n) {
       const std::int64_t row = rows[static_cast<std::size_t>(n)];
-      SquidDiscriminatorMaps<float> maps;
-      logit(augment<float>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0), maps);
-      const Tensor<float> features = cell_features(maps);
+      SquidDiscriminatorMaps<T> maps;
+      logit(augment<T>(images.slice(row, row + 1).to(device()), rows_of(1), still, 0, 0), maps);
+      const Tensor<T> features = cell_features(maps);
       for (std::int64_t s = 0; s < S; ++s) std::copy_n(features.data() + s * D, D, memory.data() + (s * N + n) * D);
       progress(n + 1, N);
     }
@@ -147,24 +149,23 @@ class Squid {
     require(!normalisation_.empty(), "Squid::score: call fit first");
     const std::int64_t size = networks_.generator.config().image_size;
     const Image gray = to_gray(resize(image, size, size));
-    const Tensor<float> image_seen =
-        augment<float>(gray.reshape({1, size, size, 1}).to(device()), rows_of(1), still, 0, 0);
+    const Tensor<T> image_seen = augment<T>(gray.reshape({1, size, size, 1}).to(device()), rows_of(1), still, 0, 0);
     const Seen seen = look(image_seen, reconstruct(image_seen), 0);
-    AnomalyMap result{Tensor<float>::zeros({size, size}), score_of(seen), Image::empty({size, size, 1})};
+    AnomalyMap result{Tensor<T>::zeros({size, size}), score_of(seen), Image::empty({size, size, 1})};
     for (std::size_t k = 0; k < layers; ++k) {
-      const Tensor<float> part = resize_bilinear(seen.differences[k], size, size).to(Device::cpu());
+      const Tensor<T> part = resize_bilinear(seen.differences[k], size, size).to(Device::cpu());
       for (std::int64_t i = 0; i < part.numel(); ++i)
-        result.map.data()[i] += part.data()[i] / static_cast<float>(difference_scale_[k] * layers);
+        result.map.data()[i] += part.data()[i] / static_cast<T>(difference_scale_[k] * layers);
     }
-    const Tensor<float> made = seen.reconstruction.to(Device::cpu());
+    const Tensor<T> made = seen.reconstruction.to(Device::cpu());
     std::transform(made.data(), made.data() + made.numel(), result.reconstruction.data(),
-                   [](float x) { return static_cast<std::uint8_t>(std::lround(255 * x)); });
+                   [](T x) { return static_cast<std::uint8_t>(std::lround(255 * x)); });
     return result;
   }
 
   const SquidConfig& config() const noexcept { return networks_.generator.config(); }
   const SquidScoring& scoring() const noexcept { return scoring_; }
-  SquidNetworks<float>& networks() noexcept { return networks_; }
+  SquidNetworks<T>& networks() noexcept { return networks_; }
   const Json& training() const noexcept { return training_; }
   // The normalisation of each part of the score; empty before fit.
   const std::vector<LogitNormalisation>& normalisation() const noexcept { return normalisation_; }
@@ -174,8 +175,8 @@ class Squid {
   void save(const std::filesystem::path& path) const {
     require(!normalisation_.empty(), "Squid::save: the model knows no normal image yet; call fit");
     SafetensorsWriter file;
-    SquidNetworks<float> networks = networks_;
-    add_state<float>(file, networks, "");
+    SquidNetworks<T> networks = networks_;
+    add_state<T>(file, networks, "");
     if (memory_.defined()) file.add("memory.cells", memory_);
     Json::Object parts;
     for (std::size_t k = 0; k < SquidScoring::parts; ++k)
@@ -196,8 +197,8 @@ class Squid {
 
   // IoError names the file and what does not fit: another method or version, settings that make no network, a tensor
   // that is missing, misshapen or not finite.
-  static Squid load(const std::filesystem::path& path) { return load(SafetensorsFile(path)); }
-  static Squid load(const SafetensorsFile& file) {
+  static BasicSquid load(const std::filesystem::path& path) { return load(SafetensorsFile(path)); }
+  static BasicSquid load(const SafetensorsFile& file) {
     check_method(file, method);
     try {
       const Json settings = model_settings(file);
@@ -210,17 +211,17 @@ class Squid {
         normalisation.push_back({part.at("mu").number(), part.at("sigma").number()});
       }
       const SquidConfig config = SquidConfig::from(settings.at("config"));
-      SquidNetworks<float> networks(config, initializer_for(file));
-      load_state<float>(networks, file, "");
-      Squid model(std::move(networks), scoring, settings.at("training"));
+      SquidNetworks<T> networks(config, initializer_for(file));
+      load_state<T>(networks, file, "");
+      BasicSquid model(std::move(networks), scoring, settings.at("training"));
       model.normalisation_ = std::move(normalisation);
       if (scoring.weights[2] > 0) {
-        Tensor<float> memory = file.tensor<float>("memory.cells");
+        Tensor<T> memory = file.tensor<T>("memory.cells");
         const Shape& shape = memory.shape();
-        constexpr std::int64_t D = SquidDiscriminator<float>::first_channels;
+        constexpr std::int64_t D = SquidDiscriminator<T>::first_channels;
         require(shape.rank() == 3 && shape[0] == model.segments() && shape[1] >= 1 && shape[2] == D,
                 "tensor \"memory.cells\" has shape ", shape, ", expected (", model.segments(), ",N,", D, ")");
-        for (const float x : memory.span()) require(std::isfinite(x), "tensor \"memory.cells\" holds ", x);
+        for (const T x : memory.span()) require(std::isfinite(x), "tensor \"memory.cells\" holds ", x);
         model.set_memory(std::move(memory));
       }
       const Json::Array& differences = settings.at("differences").array();
@@ -244,9 +245,9 @@ class Squid {
 
   // What the networks make of one image.
   struct Seen {
-    Tensor<float> reconstruction;                   // (1,S,S,1)
-    SquidScoring::Parts parts{};                    // 0 where the weight is
-    std::array<Tensor<float>, layers> differences;  // (1,s,s,1), squared
+    Tensor<T> reconstruction;                   // (1,S,S,1)
+    SquidScoring::Parts parts{};                // 0 where the weight is
+    std::array<Tensor<T>, layers> differences;  // (1,s,s,1), squared
   };
 
   void require_images(const char* where, const Tensor<std::uint8_t>& images) const {
@@ -261,17 +262,17 @@ class Squid {
     std::iota(rows.data(), rows.data() + n, 0);
     return rows.to(device());
   }
-  static double mean_of(const Tensor<float>& x) {
+  static double mean_of(const Tensor<T>& x) {
     double sum = 0;
-    const Tensor<float> here = x.to(Device::cpu());
-    for (const float value : here.span()) sum += static_cast<double>(value);
+    const Tensor<T> here = x.to(Device::cpu());
+    for (const T value : here.span()) sum += static_cast<double>(value);
     return sum / static_cast<double>(x.numel());
   }
   // (1,H,W,C), (1,H,W,C) -> (1,H,W,1): the mean over the channels of the squared difference.
-  static Tensor<float> squared_difference(const Tensor<float>& a, const Tensor<float>& b) {
-    const Tensor<float> d = sub(a, b);
+  static Tensor<T> squared_difference(const Tensor<T>& a, const Tensor<T>& b) {
+    const Tensor<T> d = sub(a, b);
     const std::int64_t C = d.size(3), pixels = d.numel() / C;
-    const Tensor<float> mean = Tensor<float>::full({C, 1}, 1 / static_cast<float>(C)).to(d.device());
+    const Tensor<T> mean = Tensor<T>::full({C, 1}, 1 / static_cast<T>(C)).to(d.device());
     return matmul(multiply(d, d).reshape({pixels, C}), mean).reshape({1, d.size(1), d.size(2), 1});
   }
   // Cells a side of the discriminator's first map, which has half the image's size, and all of them.
@@ -279,10 +280,10 @@ class Squid {
   std::int64_t segments() const { return cells() * cells(); }
   // What the discriminator's first layer made of an image, (1,h,h,D) -> (S,D) on the CPU: means over the cells, row by
   // row.
-  Tensor<float> cell_features(const SquidDiscriminatorMaps<float>& of_image) const {
-    const Tensor<float> map = of_image[0].to(Device::cpu());
+  Tensor<T> cell_features(const SquidDiscriminatorMaps<T>& of_image) const {
+    const Tensor<T> map = of_image[0].to(Device::cpu());
     const std::int64_t h = map.size(1), D = map.size(3), k = cells();
-    auto means = Tensor<float>::empty({k * k, D});
+    auto means = Tensor<T>::empty({k * k, D});
     parallel_for(k * k, [&](std::int64_t s) {
       const std::int64_t row = s / k, column = s % k;
       const std::int64_t y0 = row * h / k, y1 = (row + 1) * h / k, x0 = column * h / k, x1 = (column + 1) * h / k;
@@ -290,7 +291,7 @@ class Squid {
         double sum = 0;
         for (std::int64_t y = y0; y < y1; ++y)
           for (std::int64_t x = x0; x < x1; ++x) sum += static_cast<double>(map.data()[(y * h + x) * D + d]);
-        means.data()[s * D + d] = static_cast<float>(sum / static_cast<double>((y1 - y0) * (x1 - x0)));
+        means.data()[s * D + d] = static_cast<T>(sum / static_cast<double>((y1 - y0) * (x1 - x0)));
       }
     });
     return means;
@@ -298,11 +299,11 @@ class Squid {
   // features (S,D) -> minus the mean over the segments of log(|feature - nearest stored|^2 + 1e-4 m), where m is the
   // mean squared length of all that is stored: in cells where normal images are all alike, such as a black margin,
   // any difference would count without end; one of a hundredth of a feature counts as the least.
-  double familiarity(const Tensor<float>& features) const {
+  double familiarity(const Tensor<T>& features) const {
     const std::int64_t S = memory_.size(0), N = memory_.size(1), D = memory_.size(2);
     auto logs = Tensor<double>::empty({S});
     parallel_for(S, [&](std::int64_t s) {
-      const float* const f = features.data() + s * D;
+      const T* const f = features.data() + s * D;
       double nearest = std::numeric_limits<double>::infinity();
       for (std::int64_t n = 0; n < N; ++n)
         nearest = std::min(nearest, squared_distance(f, memory_.data() + (s * N + n) * D, D));
@@ -312,7 +313,7 @@ class Squid {
     for (const double value : logs.span()) sum += value;
     return -sum / static_cast<double>(S);
   }
-  static double squared_distance(const float* a, const float* b, std::int64_t n) {
+  static double squared_distance(const T* a, const T* b, std::int64_t n) {
     double sum = 0;
     for (std::int64_t i = 0; i < n; ++i) {
       const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
@@ -320,23 +321,23 @@ class Squid {
     }
     return sum;
   }
-  void set_memory(Tensor<float> memory) {
+  void set_memory(Tensor<T> memory) {
     memory_ = std::move(memory);
     double squares = 0;
-    for (const float x : memory_.span()) squares += static_cast<double>(x) * static_cast<double>(x);
+    for (const T x : memory_.span()) squares += static_cast<double>(x) * static_cast<double>(x);
     memory_length_ = squares / static_cast<double>(memory_.size(0) * memory_.size(1));
   }
-  static double log_relative_error(const Tensor<float>& image, double squared_error) {
-    const Tensor<float> here = image.to(Device::cpu());
+  static double log_relative_error(const Tensor<T>& image, double squared_error) {
+    const Tensor<T> here = image.to(Device::cpu());
     const double mean = mean_of(here);
     double squares = 0;
-    for (const float x : here.span()) squares += (static_cast<double>(x) - mean) * (static_cast<double>(x) - mean);
+    for (const T x : here.span()) squares += (static_cast<double>(x) - mean) * (static_cast<double>(x) - mean);
     // Spread or error below 1e-4, a fortieth of a gray level, counts as none.
     return std::log((squared_error + 1e-8) / (squares / static_cast<double>(here.numel()) + 1e-8));
   }
 
-  SquidReconstruction<float> reconstruct(const Tensor<float>& images) const {
-    SquidPass<float> pass;
+  SquidReconstruction<T> reconstruct(const Tensor<T>& images) const {
+    SquidPass<T> pass;
     pass.teacher = false;
     return networks_.generator(images, pass);
   }
@@ -347,24 +348,24 @@ class Squid {
     constexpr std::int64_t most = 16, after_training = std::int64_t{1} << 42;  // steps that no training reaches
     for (std::int64_t first = 0; first < images.size(0); first += most) {
       const std::int64_t n = std::min(most, images.size(0) - first);
-      const Tensor<float> batch = augment<float>(images.slice(first, first + n).to(device()), rows_of(n),
-                                                 augment_options, seed, after_training + first);
-      const SquidReconstruction<float> made = reconstruct(batch);
+      const Tensor<T> batch = augment<T>(images.slice(first, first + n).to(device()), rows_of(n), augment_options, seed,
+                                         after_training + first);
+      const SquidReconstruction<T> made = reconstruct(batch);
       for (std::int64_t i = 0; i < n; ++i) take(look(batch.slice(i, i + 1), made, i));
     }
   }
 
   // The discriminator's of one image, and what its layers made of it.
-  double logit(const Tensor<float>& image, SquidDiscriminatorMaps<float>& maps) const {
+  double logit(const Tensor<T>& image, SquidDiscriminatorMaps<T>& maps) const {
     const nn::Statistics statistics = scoring_.running_statistics ? nn::Statistics::running : nn::Statistics::batch;
-    const Tensor<float> value = networks_.discriminator(Var<float>(image), nullptr, statistics, &maps).value();
+    const Tensor<T> value = networks_.discriminator(Var<T>(image), nullptr, statistics, &maps).value();
     return static_cast<double>(value.to(Device::cpu()).data()[0]);
   }
   // What the networks make of an image and its reconstruction, the i-th of a batch.
-  Seen look(const Tensor<float>& image, const SquidReconstruction<float>& made, std::int64_t i) const {
+  Seen look(const Tensor<T>& image, const SquidReconstruction<T>& made, std::int64_t i) const {
     Seen seen;
     seen.reconstruction = made.student.value().slice(i, i + 1);
-    SquidDiscriminatorMaps<float> of_image, of_reconstruction;
+    SquidDiscriminatorMaps<T> of_image, of_reconstruction;
     seen.parts[0] = logit(seen.reconstruction, of_reconstruction);
     seen.parts[1] = logit(image, of_image);
     if (scoring_.weights[2] > 0) seen.parts[2] = familiarity(cell_features(of_image));
@@ -381,14 +382,17 @@ class Squid {
     return LogitNormalisation(0, std::sqrt(squares)).score(z);
   }
 
-  SquidNetworks<float> networks_;
+  SquidNetworks<T> networks_;
   SquidScoring scoring_;
   Json training_;
-  Tensor<float> memory_;      // (S,N,D) on the CPU
+  Tensor<T> memory_;          // (S,N,D) on the CPU
   double memory_length_ = 0;  // the mean squared length of its features
   std::vector<LogitNormalisation> normalisation_;
   std::array<double, layers> difference_scale_{};
   std::optional<Calibration> calibration_;
 };
+
+// The detector in float, the only one there is.
+using Squid = BasicSquid<float>;
 
 }  // namespace cuttle

@@ -70,25 +70,27 @@ struct SquidConfig {
   }
 
   // As a model file holds it; from() throws where that makes no network.
+  template <class Json = cuttle::Json>
   Json json() const {
-    Json::Array joined, memories;
+    typename Json::Array joined, memories;
     for (const bool takes_features : concat) joined.emplace_back(takes_features);
     for (const SquidDecoderMemory& memory : decoder_memory)
       memories.emplace_back(
-          Json::Object{{"kind", kinds[static_cast<std::size_t>(memory.kind)]}, {"matrices", memory.matrices}});
-    return Json(Json::Object{{"image_size", image_size},
-                             {"grid", grid},
-                             {"levels", levels},
-                             {"root", root},
-                             {"initial_combine", initial_combine},
-                             {"concat", Json(std::move(joined))},
-                             {"slots", slots},
-                             {"decoder_slots", decoder_slots},
-                             {"kept", kept},
-                             {"generated_share", generated_share},
-                             {"decoder_memory", Json(std::move(memories))}});
+          typename Json::Object{{"kind", kinds[static_cast<std::size_t>(memory.kind)]}, {"matrices", memory.matrices}});
+    return Json(typename Json::Object{{"image_size", image_size},
+                                      {"grid", grid},
+                                      {"levels", levels},
+                                      {"root", root},
+                                      {"initial_combine", initial_combine},
+                                      {"concat", Json(std::move(joined))},
+                                      {"slots", slots},
+                                      {"decoder_slots", decoder_slots},
+                                      {"kept", kept},
+                                      {"generated_share", generated_share},
+                                      {"decoder_memory", Json(std::move(memories))}});
   }
-  static SquidConfig from(const Json& json) {
+  template <class String>
+  static SquidConfig from(const BasicJson<String>& json) {
     SquidConfig config;
     for (const auto& [name, member] :
          {std::pair("image_size", &SquidConfig::image_size), std::pair("grid", &SquidConfig::grid),
@@ -100,8 +102,9 @@ struct SquidConfig {
     }
     config.generated_share = json.at("generated_share").number();
     config.concat.clear();
-    for (const Json& takes_features : json.at("concat").array()) config.concat.push_back(takes_features.boolean());
-    for (const Json& memory : json.at("decoder_memory").array()) {
+    for (const BasicJson<String>& takes_features : json.at("concat").array())
+      config.concat.push_back(takes_features.boolean());
+    for (const BasicJson<String>& memory : json.at("decoder_memory").array()) {
       const auto kind = std::ranges::find(kinds, memory.at("kind").string());
       require(kind != kinds.end(), "SquidConfig: a memory is of kind ", memory.at("kind").string());
       config.decoder_memory.push_back(

@@ -186,32 +186,34 @@ struct SquidRecipe {
     return final_rate + (1 - final_rate) * 0.5 * (1 + std::cos(pi * std::min(done, 1.0)));
   }
 
-  Json::Object json() const {
-    Json::Object members{{"steps", steps},
-                         {"batch", batch},
-                         {"critic_steps", critic_steps},
-                         {"weights", Json(Json::Object{{"reconstruction", weights.reconstruction},
-                                                       {"adversarial", weights.adversarial},
-                                                       {"teacher", weights.teacher},
-                                                       {"distance", weights.distance},
-                                                       {"critic", weights.critic}})},
-                         {"generator_rate", generator_rate},
-                         {"critic_rate", critic_rate},
-                         {"final_rate", final_rate},
-                         {"period", period},
-                         {"stair", stair},
-                         {"critic_falls", critic_falls},
-                         {"math", math == Math::winograd ? "winograd" : "fp32"},
-                         {"augment", Json(Json::Array{augment.shift, augment.least_scale, augment.most_scale})}};
+  template <class Json = cuttle::Json>
+  typename Json::Object json() const {
+    typename Json::Object members{
+        {"steps", steps},
+        {"batch", batch},
+        {"critic_steps", critic_steps},
+        {"weights", Json(typename Json::Object{{"reconstruction", weights.reconstruction},
+                                               {"adversarial", weights.adversarial},
+                                               {"teacher", weights.teacher},
+                                               {"distance", weights.distance},
+                                               {"critic", weights.critic}})},
+        {"generator_rate", generator_rate},
+        {"critic_rate", critic_rate},
+        {"final_rate", final_rate},
+        {"period", period},
+        {"stair", stair},
+        {"critic_falls", critic_falls},
+        {"math", math == Math::winograd ? "winograd" : "fp32"},
+        {"augment", Json(typename Json::Array{augment.shift, augment.least_scale, augment.most_scale})}};
     if (misplaced)
-      members.emplace_back("misplaced", Json(Json::Object{{"share", misplaced->share},
-                                                          {"most_pieces", misplaced->most_pieces},
-                                                          {"whole", misplaced->whole},
-                                                          {"turned", misplaced->turned},
-                                                          {"blank", misplaced->blank},
-                                                          {"least_side", misplaced->least_side},
-                                                          {"most_side", misplaced->most_side},
-                                                          {"least_opacity", misplaced->least_opacity}}));
+      members.emplace_back("misplaced", Json(typename Json::Object{{"share", misplaced->share},
+                                                                   {"most_pieces", misplaced->most_pieces},
+                                                                   {"whole", misplaced->whole},
+                                                                   {"turned", misplaced->turned},
+                                                                   {"blank", misplaced->blank},
+                                                                   {"least_side", misplaced->least_side},
+                                                                   {"most_side", misplaced->most_side},
+                                                                   {"least_opacity", misplaced->least_opacity}}));
     return members;
   }
 };
@@ -285,7 +287,8 @@ class SquidTrainer {
 
   // For checkpoints (models/checkpoint.hpp).
   static constexpr const char* run_kind = "training of squid";
-  Json::Object identity() const {
+  template <class Json = cuttle::Json>
+  typename Json::Object identity() const {
     return {{"config", networks_.generator.config().json()},
             {"recipe", Json(recipe_.json())},
             {"seed", std::to_string(seed_)},

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -17,7 +18,8 @@
 namespace cuttle {
 
 // A text that every model file has among its metadata; IoError where this one has not.
-inline const std::string& model_metadata(const SafetensorsFile& file, const std::string& key) {
+template <class String>
+const String& model_metadata(const BasicSafetensorsFile<String>& file, const std::type_identity_t<String>& key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end())
     throw IoError(file.path(), concat("is no model of this library: its metadata lack \"", key, '"'));
@@ -28,51 +30,59 @@ inline const std::string& model_metadata(const SafetensorsFile& file, const std:
 inline constexpr const char* model_format_version = "2";
 
 // Says in a model file's metadata what it is; check_method and model_settings read it back.
-inline void add_method(SafetensorsWriter& file, std::string_view method, const Json& settings) {
-  file.set_metadata("method", std::string(method))
+template <class String>
+void add_method(BasicSafetensorsWriter<String>& file, std::string_view method, const BasicJson<String>& settings) {
+  file.set_metadata("method", String(method))
       .set_metadata("format_version", model_format_version)
       .set_metadata("settings", settings.dump())
       .add_checksum();
 }
 
 // IoError unless the file is a model of `method`, in the format that this library writes, and undamaged.
-inline void check_method(const SafetensorsFile& file, std::string_view method) {
-  if (const std::string& found = model_metadata(file, "method"); found != method)
+template <class String>
+void check_method(const BasicSafetensorsFile<String>& file, std::string_view method) {
+  if (const String& found = model_metadata(file, "method"); found != method)
     throw IoError(file.path(), concat("is a model of method \"", found, "\", not ", method));
-  if (const std::string& version = model_metadata(file, "format_version"); version != model_format_version)
+  if (const String& version = model_metadata(file, "format_version"); version != model_format_version)
     throw IoError(file.path(), concat("has format version ", version, "; this library reads ", model_format_version));
   file.verify();
 }
 
 // The settings that add_method put into a model's metadata.
-inline Json model_settings(const SafetensorsFile& file) { return Json::parse(model_metadata(file, "settings")); }
+template <class String>
+BasicJson<String> model_settings(const BasicSafetensorsFile<String>& file) {
+  return BasicJson<String>::parse(model_metadata(file, "settings"));
+}
 
 // A calibration in a model's settings; null where the model has none. The expected rate and its 95 % interval are there
 // for whoever reads the file: they follow from the rest.
-inline Json calibration_json(const std::optional<Calibration>& calibration) {
+template <class Json = cuttle::Json>
+Json calibration_json(const std::optional<Calibration>& calibration) {
   if (!calibration) return {};
   Json from;
   if (const auto* normal = std::get_if<FromNormalImages>(&calibration->from)) {
     const RateInterval interval = normal->rate().interval();
-    from = Json(Json::Object{{"images", normal->images},
-                             {"groups", normal->groups},
-                             {"above", normal->above},
-                             {"asked_rate", normal->asked},
-                             {"correlation", normal->correlation},
-                             {"design_effect", normal->design_effect},
-                             {"expected_rate", normal->rate().expected()},
-                             {"rate_interval_95", Json(Json::Array{interval.low, interval.high})}});
+    from = Json(typename Json::Object{{"images", normal->images},
+                                      {"groups", normal->groups},
+                                      {"above", normal->above},
+                                      {"asked_rate", normal->asked},
+                                      {"correlation", normal->correlation},
+                                      {"design_effect", normal->design_effect},
+                                      {"expected_rate", normal->rate().expected()},
+                                      {"rate_interval_95", Json(typename Json::Array{interval.low, interval.high})}});
   } else if (const auto* labelled = std::get_if<FromLabelledImages>(&calibration->from)) {
-    from = Json(Json::Object{{"normal", labelled->normal}, {"anomalous", labelled->anomalous}, {"f1", labelled->f1}});
+    from = Json(
+        typename Json::Object{{"normal", labelled->normal}, {"anomalous", labelled->anomalous}, {"f1", labelled->f1}});
   }
-  return Json(
-      Json::Object{{"threshold", calibration->threshold}, {"spread", calibration->spread}, {"from", std::move(from)}});
+  return Json(typename Json::Object{
+      {"threshold", calibration->threshold}, {"spread", calibration->spread}, {"from", std::move(from)}});
 }
 // Reads it back; Error where the numbers make no calibration.
-inline std::optional<Calibration> calibration_from(const Json& json) {
+template <class String>
+std::optional<Calibration> calibration_from(const BasicJson<String>& json) {
   if (json.is_null()) return std::nullopt;
   Calibration calibration{json.at("threshold").number(), json.at("spread").number()};
-  const Json& from = json.at("from");
+  const BasicJson<String>& from = json.at("from");
   const auto integer = [&from](const char* name) { return from.at(name).integer(); };
   const auto number = [&from](const char* name) { return from.at(name).number(); };
   if (from.is_null())
@@ -117,9 +127,10 @@ void add_state(SafetensorsWriter& file, Module& module, const std::string& prefi
 
 // For a module that load_state fills next: settings which claim more parameters than the file's tensors have numbers
 // are an Error, whatever they claim.
-inline nn::Initializer initializer_for(const SafetensorsFile& file) {
+template <class String>
+nn::Initializer initializer_for(const BasicSafetensorsFile<String>& file) {
   std::int64_t numbers = 0;
-  for (const std::string& name : file.names()) numbers += file.shape(name).numel();
+  for (const String& name : file.names()) numbers += file.shape(name).numel();
   return nn::Initializer::to_be_read(numbers);
 }
 

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 #include <variant>
 
 #include "cuttle/backend/cpu_gumbel_shrinkage.hpp"
@@ -47,20 +46,17 @@ namespace detail {
 inline seam::ShrinkageRule shrinkage_rule(const char* op, const Shrinkage& shrinkage, std::int64_t M) {
   using seam::ShrinkageKind;
   require(M >= 1 && M <= seam::max_shrinkage_row, op, ": M = ", M, " slots, expected 1 to ", seam::max_shrinkage_row);
-  return std::visit(
-      [op](const auto& chosen) -> seam::ShrinkageRule {
-        using Chosen = std::decay_t<decltype(chosen)>;
-        if constexpr (std::is_same_v<Chosen, NoShrinkage>) {
-          return {ShrinkageKind::none, 0, 0};
-        } else if constexpr (std::is_same_v<Chosen, HardThreshold>) {
-          require(chosen.lambda >= 0, op, ": HardThreshold needs lambda >= 0, got ", chosen.lambda);
-          return {chosen.lambda == 0 ? ShrinkageKind::none : ShrinkageKind::hard_threshold, 0, chosen.lambda};
-        } else {
-          require(chosen.k >= 1, op, ": k must be at least 1, got ", chosen.k);
-          return {std::is_same_v<Chosen, KeepK> ? ShrinkageKind::keep_k : ShrinkageKind::keep_above_kth, chosen.k, 0};
-        }
-      },
-      shrinkage);
+  if (const auto* hard = std::get_if<HardThreshold>(&shrinkage)) {
+    require(hard->lambda >= 0, op, ": HardThreshold needs lambda >= 0, got ", hard->lambda);
+    return {hard->lambda == 0 ? ShrinkageKind::none : ShrinkageKind::hard_threshold, 0, hard->lambda};
+  }
+  const auto kept = [op](ShrinkageKind kind, std::int64_t k) -> seam::ShrinkageRule {
+    require(k >= 1, op, ": k must be at least 1, got ", k);
+    return {kind, k, 0};
+  };
+  if (const auto* above = std::get_if<KeepAboveKth>(&shrinkage)) return kept(ShrinkageKind::keep_above_kth, above->k);
+  if (const auto* exactly = std::get_if<KeepK>(&shrinkage)) return kept(ShrinkageKind::keep_k, exactly->k);
+  return {ShrinkageKind::none, 0, 0};
 }
 
 }  // namespace detail
