@@ -23,16 +23,6 @@ check_headers() {
   done <<<"$headers"
 }
 
-# What cpu_simd.hpp takes of <immintrin.h> leaves a program's own whole, wherever that stands.
-wider='__attribute__((target("avx512vbmi"))) __m512i pick(__m512i a, __m512i b) { return _mm512_permutexvar_epi8(a, b); }'
-own_intrinsics() {
-  printf '#include %s\n' "$@" | cat - <(echo "$wider") | "${CXX:-g++}" "${library_flags[@]}" -fsyntax-only -x c++ -
-}
-if [[ $(uname -m) == x86_64 ]]; then
-  check "a program's own immintrin.h, before" own_intrinsics '<immintrin.h>' '<cuttle/backend/cpu_simd.hpp>'
-  check "a program's own immintrin.h, after" own_intrinsics '<cuttle/backend/cpu_simd.hpp>' '<immintrin.h>'
-fi
-
 headers=$(cd include && find cuttle -name '*.hpp' | sort)
 
 # A header that leans on what its includer included has to be caught.

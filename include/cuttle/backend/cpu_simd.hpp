@@ -16,25 +16,7 @@
 
 #if defined(__x86_64__)
 #define CUTTLE_X86 1
-#if __GNUC__ == 12 && !defined(__clang__) && !defined(_IMMINTRIN_H_INCLUDED)
-// Of the ninety parts of <immintrin.h> the nine below are used, and all of them take g++ as long as a third of
-// Eigen/Core. A program's own <immintrin.h>, before or after, is whole: each part has a guard of its own.
-#define _IMMINTRIN_H_INCLUDED
-// clang-format off
-#include <xmmintrin.h>
-#include <emmintrin.h>
-#include <smmintrin.h>
-#include <avxintrin.h>
-#include <avx2intrin.h>
-#include <avx512fintrin.h>
-#include <avx512dqintrin.h>
-#include <fmaintrin.h>
-#include <avx512vnniintrin.h>
-// clang-format on
-#undef _IMMINTRIN_H_INCLUDED
-#else
 #include <immintrin.h>
-#endif
 #define CUTTLE_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 #define CUTTLE_TARGET_AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
 #define CUTTLE_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
