@@ -123,7 +123,7 @@ inline double correlation_of_exceedances(std::span<const double> scores, std::sp
 // empty: each is its own. Error: nothing to learn from, a score that is not finite, one group of several images.
 template <std::same_as<double> T = double>
 Calibration calibrate(std::span<const double> normal, double false_positives = 0.05,
-                             std::span<const std::int64_t> groups = {}) {
+                      std::span<const std::int64_t> groups = {}) {
   require(false_positives >= 0 && false_positives < 1, "calibrate: false_positives is ", false_positives,
           ", expected 0 to below 1");
   require(!normal.empty(), "calibrate: no scores of normal images");
