@@ -80,7 +80,7 @@ void k_center_greedy(const seam::KCenterGreedyArgs<T>& a) {
           }
       };
       if (auto& left = unasked[static_cast<std::size_t>(part)]; left > 0 || j == 0) {
-        left -= left > 0;
+        left = std::max(left - 1, 0);
         for (std::int64_t n = first; n < last; n += run) {
           const std::int64_t count = std::min(run, last - n);
           std::iota(looked_at, looked_at + count, n);

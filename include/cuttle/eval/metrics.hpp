@@ -236,7 +236,7 @@ struct Components {
 
 // The 8-connected components of a mask [H, W], in the order of their first pixels.
 template <class = void>
-inline Components connected_components(const Tensor<std::uint8_t>& mask) {
+Components connected_components(const Tensor<std::uint8_t>& mask) {
   require(mask.defined() && mask.rank() == 2, "connected_components: mask needs shape [H, W], got ", mask.shape());
   const std::int64_t height = mask.size(0), width = mask.size(1);
   require(mask.numel() <= std::numeric_limits<std::int32_t>::max(), "connected_components: mask ", mask.shape(),
@@ -300,8 +300,7 @@ void for_each_map(const char* op, std::span<const Tensor<float>> maps, Masks mas
 // Whether masks hold normal and anomalous pixels, inside the regions where there are some; an undefined mask is that of
 // a normal image.
 template <class = void>
-inline bool has_both_classes(std::span<const Tensor<std::uint8_t>> masks,
-                             std::span<const Tensor<std::uint8_t>> regions = {}) {
+bool has_both_classes(std::span<const Tensor<std::uint8_t>> masks, std::span<const Tensor<std::uint8_t>> regions = {}) {
   bool normal = false, anomalous = false;
   for (std::size_t i = 0; i < masks.size(); ++i) {
     const auto mask = masks[i].span();
